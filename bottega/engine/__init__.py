@@ -1,0 +1,1 @@
+"""Serving a decoder; knows no training, no HTTP."""

@@ -1,0 +1,1 @@
+"""Perplexity, bits per byte, rankings."""

@@ -1,0 +1,1 @@
+"""The OpenAI API: the application, its routes, its errors."""
