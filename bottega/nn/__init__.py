@@ -1,1 +1,1 @@
-"""The parts that models share: attention, positions, norms, losses, the KV cache's contract, the sampling rule."""
+"""The parts that models share: attention, positions, losses, the KV cache's contract, the sampling rule."""
