@@ -1,0 +1,193 @@
+"""How the next token is chosen: penalties, temperature, truncation, and noise that belongs to the row alone.
+
+The order of the rule, for each row: logit bias, repetition penalty, presence and frequency penalties,
+temperature, top-k, top-p (over what top-k left, renormalised), min-p (likewise), one draw. Log-probabilities
+are *raw*: those of the model's own distribution, before any of this.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bottega.errors import InputError, WorkError
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """What one request asks of sampling. Raises InputError naming the first field out of its range."""
+
+    temperature: float = 1.0  # 0 is greedy: the likeliest token, the lower id among equals
+    top_k: int = 0  # keep the k likeliest; 0 keeps all
+    top_p: float = 1.0  # keep the smallest set whose mass reaches p (Holtzman et al. 2020, section 3.1)
+    min_p: float = 0.0  # keep those at least min_p times as likely as the likeliest (Nguyen et al. 2024)
+    repetition_penalty: float = 1.0  # over prompt and output (Keskar et al. 2019, section 4.1)
+    presence_penalty: float = 0.0  # subtracted once from the logit of a token that the output holds
+    frequency_penalty: float = 0.0  # subtracted as often as the output holds the token
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # token id → nats added to its logit
+    seed: int | None = None  # None: a fresh one for every request
+    max_tokens: int | None = None  # None: as many as fit into the context
+    logprobs: int | None = None  # how many alternatives to report with each token; None reports none
+
+    def __post_init__(self) -> None:
+        _check("temperature", self.temperature, 0, 2)
+        _check("top_k", self.top_k, 0, None, whole=True)
+        _check("top_p", self.top_p, 0, 1)
+        _check("min_p", self.min_p, 0, 1)
+        _check("repetition_penalty", self.repetition_penalty, 0.01, 100)
+        _check("presence_penalty", self.presence_penalty, -2, 2)
+        _check("frequency_penalty", self.frequency_penalty, -2, 2)
+        for token, bias in self.logit_bias.items():
+            _check("logit_bias token", token, 0, None, whole=True)
+            _check(f"logit_bias of token {token}", bias, -100, 100)
+        if self.seed is not None:
+            _check("seed", self.seed, -(2**63), 2**63 - 1, whole=True)
+        if self.max_tokens is not None:
+            _check("max_tokens", self.max_tokens, 0, None, whole=True)
+        if self.logprobs is not None:
+            _check("logprobs", self.logprobs, 0, 20, whole=True)
+
+    @property
+    def penalises(self) -> bool:
+        """Whether the row's own history changes its logits."""
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
+
+    def seeded(self) -> SamplingParams:
+        """The same with a seed drawn from the system where none was given."""
+        return self if self.seed is not None else replace(self, seed=secrets.randbits(63))
+
+
+def _check(name: str, value: float, low: float, high: float | None, whole: bool = False) -> None:
+    kinds = (int,) if whole else (int, float)
+    kind = "a whole number" if whole else "a number"
+    expected = f"{kind} of at least {low}" if high is None else f"{kind} from {low} to {high}"
+    right_kind = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    if not right_kind or value < low or (high is not None and value > high):
+        raise InputError(f"{name} must be {expected}, not {value!r}")
+
+
+@dataclass
+class Row:
+    """One sequence that is being continued: what it asks for and what it holds so far.
+
+    `choice` tells apart the continuations of one prompt under one seed.
+    """
+
+    prompt: list[int]
+    params: SamplingParams  # with its seed drawn
+    choice: int = 0
+    output: list[int] = field(default_factory=list)
+
+
+def choose(logits: Float[Tensor, "row vocabulary"], rows: Sequence[Row]) -> list[int]:
+    """Draw the next token of each row from the logits that follow it.
+
+    A row's draw depends on its own logits, parameters and history only, never on its companions.
+    Raises WorkError where the logits are not finite: the model's weights are broken.
+    """
+    if not bool(logits.isfinite().all()):
+        raise WorkError("the model's logits are not finite; its weights are damaged or have diverged")
+    scores = logits.to(torch.float32, copy=True)
+    for i, row in enumerate(rows):
+        _penalise(scores[i], row)
+    likeliest: list[int] = scores.argmax(-1).tolist()
+    warm = [i for i, row in enumerate(rows) if row.params.temperature > 0]
+    if not warm:
+        return likeliest
+    drawn = _draw(scores[warm], [rows[i] for i in warm])
+    for i, token in zip(warm, drawn, strict=True):
+        likeliest[i] = token
+    return likeliest
+
+
+def _penalise(scores: Float[Tensor, " vocabulary"], row: Row) -> None:
+    """Apply bias and penalties in place."""
+    params = row.params
+    for token, bias in params.logit_bias.items():
+        scores[token] += bias
+    if not params.penalises:
+        return
+    seen = torch.tensor(sorted({*row.prompt, *row.output}), dtype=torch.long, device=scores.device)
+    # The paper divides, supposing positive logits; dividing a negative one would raise it.
+    held, penalty = scores[seen], params.repetition_penalty
+    scores[seen] = torch.where(held > 0, held / penalty, held * penalty)
+    counts = Counter(row.output)
+    if counts:
+        tokens = torch.tensor(list(counts), device=scores.device)
+        times = torch.tensor(list(counts.values()), device=scores.device)
+        scores[tokens] -= params.presence_penalty + params.frequency_penalty * times
+
+
+def _draw(scores: Float[Tensor, "row vocabulary"], rows: Sequence[Row]) -> list[int]:
+    """Sample by inverting each row's cumulative distribution at its own uniform number."""
+    device = scores.device
+    scores = scores / _column([row.params.temperature for row in rows], device)
+    # Rows are cut in groups of one top-k, so that the cost is that of their own k and ties fall as if alone.
+    for k in {row.params.top_k for row in rows}:
+        group = [i for i, row in enumerate(rows) if row.params.top_k == k and (k or row.params.top_p < 1)]
+        if group:
+            scores[group] = _truncate(scores[group], k, [rows[i].params.top_p for i in group])
+    min_p = _column([row.params.min_p for row in rows], device)
+    scores = scores.masked_fill(scores < scores.amax(-1, keepdim=True) + min_p.log(), -math.inf)
+    # In float32 the sum over 50,000 tokens would lose those that are less likely than 1e-7.
+    mass = scores.double().softmax(-1).cumsum(-1)
+    total = mass[:, -1:]
+    noise = [uniform(row.params.seed, row.choice, len(row.output)) for row in rows]
+    drawn = torch.searchsorted(mass, _column(noise, device, torch.double) * total, right=True)
+    # Rounding may carry the number up to the total: then it is the last token that has any mass.
+    last = torch.searchsorted(mass, total)
+    return torch.minimum(drawn, last).flatten().tolist()
+
+
+def _truncate(
+    scores: Float[Tensor, "row vocabulary"], top_k: int, top_p: Sequence[float]
+) -> Float[Tensor, "row vocabulary"]:
+    """Mask what top-k and top-p leave out."""
+    if 0 < top_k < scores.shape[-1]:
+        ordered, ids = scores.topk(top_k, dim=-1)  # much cheaper than sorting all
+    else:
+        ordered, ids = scores.sort(dim=-1, descending=True, stable=True)
+    probabilities = ordered.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    # A token stays while those before it fall short of p; the first stays always, even at p = 0.
+    limit = _column(top_p, scores.device)
+    beyond = (before >= limit) & (limit < 1)
+    beyond[:, 0] = False
+    return torch.full_like(scores, -math.inf).scatter(-1, ids, ordered.masked_fill(beyond, -math.inf))
+
+
+def _column(
+    values: Sequence[float], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "row 1"] | Int[Tensor, "row 1"]:
+    return torch.tensor(values, dtype=dtype, device=device)[:, None]
+
+
+def uniform(seed: int | None, choice: int, position: int) -> float:
+    """The number in [0, 1) that belongs to (seed, choice, position), by Philox (Salmon et al. 2011).
+
+    A counter-based generator has no state: the number is the same alone, in any batch, and after a restart.
+    """
+    if seed is None:
+        raise ValueError("a row is sampled with its seed drawn: SamplingParams.seeded()")
+    philox = np.random.Philox(key=seed % 2**64, counter=[position, choice, 0, 0])
+    return float(int(philox.random_raw()) >> 11) * 2.0**-53
+
+
+def raw_logprobs(
+    logits: Float[Tensor, "row vocabulary"], chosen: Sequence[int], n_top: int
+) -> tuple[list[float], list[list[tuple[int, float]]]]:
+    """Log-probabilities in nats of the chosen tokens, and the `n_top` likeliest (id, nats) at each place."""
+    logits = logits.float()
+    norm = logits.logsumexp(-1, keepdim=True)
+    picked = logits.gather(-1, torch.tensor(chosen, device=logits.device)[:, None]) - norm
+    values, ids = logits.topk(min(n_top, logits.shape[-1]), dim=-1)
+    pairs = zip(ids.tolist(), (values - norm).tolist(), strict=True)
+    return picked.flatten().tolist(), [list(zip(i, v, strict=True)) for i, v in pairs]
