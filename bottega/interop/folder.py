@@ -1,0 +1,256 @@
+"""Checkpoint folders in the Hugging Face layout: read with every check, written whole or not at all.
+
+Weights are read from safetensors alone. Pickled weights (`.bin`, `.pt`) can run code when opened and are never opened;
+code that a checkpoint names (`auto_map`) is never fetched nor run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bottega.errors import InputError, WorkError
+from bottega.interop.configs import OWN
+from bottega.interop.tensors import Shape, check_shapes
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "encoder.json",
+    "vocab.bpe",
+)
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+DTYPES = ("F32", "F16", "BF16")
+LONGEST_JSON = 64 << 20  # bytes; the index of the largest public models has a few MB
+
+
+def locate(path_or_repo: str | Path) -> Path:
+    """The folder itself, or a Hub repository's files in the local cache, downloaded where they are missing.
+
+    Raises InputError where neither a folder nor a repository has that name, WorkError where the Hub is out of reach.
+    """
+    path = Path(path_or_repo)
+    if path.is_dir():
+        return path
+    name = str(path_or_repo)
+    if path.exists():
+        raise InputError(f"{name} is a file; give the folder that holds config.json and {WEIGHTS}")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
+        raise InputError(
+            f"{name}: there is no such folder, and it is no name of a repository on the Hub (OWNER/NAME)"
+        )
+    return _download(name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError where it is missing, no JSON, or something else than an object."""
+    if not path.is_file():
+        raise InputError(f"{path.parent} has no {path.name}; a checkpoint folder needs one")
+    if path.stat().st_size > LONGEST_JSON:
+        raise InputError(
+            f"{path} is {path.stat().st_size >> 20} MB long; that is no {path.name} of a checkpoint"
+        )
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON ({_line(error)}); copy or download it again") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds a {type(value).__name__}; expected a JSON object")
+    return value
+
+
+def read_folder(path_or_repo: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config.json and the tensors, as stored, of a GPT's folder or Hub repository.
+
+    Everything is checked against the configuration before the first tensor is read. Raises InputError (one line,
+    naming the file) for whatever is missing, damaged, or not what the configuration says.
+    """
+    folder = locate(path_or_repo)
+    hf = read_json(folder / "config.json")
+    shards = weight_files(folder)
+    try:
+        check_shapes(hf, {name: shape for shard in shards for name, shape in _header(shard).items()})
+        return hf, {name: tensor for shard in shards for name, tensor in _tensors(shard).items()}
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
+
+
+def write_folder(
+    folder: str | Path,
+    hf_config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    card: str = "",
+    files_from: Path | None = None,
+) -> None:
+    """Write config.json, model.safetensors, generation_config.json and a model card; all of it or nothing.
+
+    `tensors` carry the names of the configuration's architecture; `card` is added to the model card; `files_from` is
+    a folder whose tokenizer files come along. Raises WorkError where the disk does not take it.
+    """
+    folder = Path(folder)
+    draft = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        _check_space(draft, tensors)
+        dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+        config = dict(hf_config) | {"dtype": dtype, "torch_dtype": dtype}
+        save_file(dict(tensors), draft / WEIGHTS, metadata={"format": "pt"})
+        generation = {f"{name}_token_id": config.get(f"{name}_token_id") for name in ("bos", "eos", "pad")}
+        _write_json(draft / "generation_config.json", {k: v for k, v in generation.items() if v is not None})
+        (draft / "README.md").write_text(_model_card(config, tensors, card), encoding="utf-8")
+        for name in TOKENIZER_FILES if files_from else ():
+            if (files_from / name).is_file():
+                shutil.copyfile(files_from / name, draft / name)
+        _write_json(draft / "config.json", config)
+        _put_in_place(draft, folder)
+    except (OSError, SafetensorError) as error:
+        raise WorkError(f"{folder} could not be written ({_line(error)}); nothing was left there") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint: one, or those that its index names."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).is_file():
+        pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
+        if pickled:
+            raise InputError(
+                f"{folder} has only pickled weights ({pickled[0]}), and opening a pickle can run any code; "
+                "give a safetensors version of this checkpoint"
+            )
+        raise InputError(
+            f"{folder} has no {WEIGHTS}; weights are read from safetensors files only, never from .bin"
+        )
+    where = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(where, dict) or not where or not all(isinstance(name, str) for name in where.values()):
+        raise InputError(
+            f"{folder / INDEX} has no weight_map from tensors to files; copy or download it again"
+        )
+    names = sorted(set(where.values()))
+    for name in names:
+        if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name):
+            raise InputError(
+                f"{folder / INDEX} names {name!r}; expected .safetensors files in the same folder"
+            )
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} has no {name}, which {INDEX} names; copy or download it again")
+    for name in names:
+        _check_index(folder / name, {tensor for tensor, file in where.items() if file == name})
+    return [folder / name for name in names]
+
+
+def _check_index(shard: Path, listed: set[str]) -> None:
+    """So each tensor is in one shard, the one that the index says."""
+    odd = sorted(listed.symmetric_difference(_header(shard)))
+    if odd:
+        state = "lacks" if odd[0] in listed else "holds an unlisted"
+        raise InputError(f"{shard} {state} {odd[0]}, against {INDEX}; copy or download both again")
+
+
+def _header(path: Path) -> dict[str, Shape]:
+    """Names and shapes; the library checks lengths, offsets and overlaps against the file's size."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            odd = [name for name, part in slices.items() if part.get_dtype() not in DTYPES]
+            if odd:
+                kind = slices[odd[0]].get_dtype()
+                raise InputError(
+                    f"{path.name}: {odd[0]} is stored as {kind}; expected one of {', '.join(DTYPES)}"
+                )
+            return {name: tuple(part.get_shape()) for name, part in slices.items()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged ({_line(error)}); copy or download it again") from None
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+
+
+def _download(repo: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
+
+    wanted = ["config.json", "generation_config.json", "*.safetensors", INDEX, *TOKENIZER_FILES]
+    try:
+        return Path(snapshot_download(repo, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except GatedRepoError:
+        raise InputError(f"{repo} is gated: accept its terms on the Hub, then run `hf auth login`") from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise InputError(
+            f"{repo}: there is no such folder here, and no such public repository on the Hub"
+        ) from None
+    except (HfHubHTTPError, OSError) as error:
+        raise WorkError(
+            f"{repo}: there is no such folder here, and the Hub could not be reached ({_line(error)}); give a folder, "
+            f"or run `hf download {repo} --local-dir DIR` where there is a network and copy DIR"
+        ) from None
+
+
+def _check_space(draft: Path, tensors: Mapping[str, Tensor]) -> None:
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) + (1 << 20)
+    free = shutil.disk_usage(draft).free
+    if free < needed:
+        raise WorkError(
+            f"the checkpoint needs {needed >> 20} MB and the disk of {draft.parent} has {free >> 20} MB"
+        )
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    """A new folder appears at once; in one that exists the files are swapped, the configuration last."""
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    for path in sorted(draft.iterdir(), key=lambda path: path.name == "config.json"):
+        path.replace(folder / path.name)
+
+
+def _model_card(config: Mapping[str, Any], tensors: Mapping[str, Tensor], card: str) -> str:
+    count = sum(tensor.numel() for tensor in tensors.values())
+    kind, dtype = config["model_type"], config["dtype"]
+    library = "bottega" if kind == OWN else "transformers"
+    opening = (
+        'It opens in `transformers` (`AutoModelForCausalLM.from_pretrained("FOLDER")`) and here'
+        if library == "transformers"
+        else "`transformers` has no architecture for it; it opens here"
+    )
+    return (
+        f"---\nlibrary_name: {library}\npipeline_tag: text-generation\n---\n\n# A language model ({kind})\n\n"
+        f"{count:,} parameters in {dtype}.\n\n{card.strip() or 'Its training data was not recorded here.'}\n\n"
+        f'{opening}: `bottega generate FOLDER "Once upon a time"`.\n'
+    )
+
+
+def _line(error: BaseException) -> str:
+    """The first line of a message, without the paths of temporary files."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.splitlines()[0].strip().rstrip(".") if text.strip() else type(error).__name__
