@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMetavarFromFieldName, arg
 
 if TYPE_CHECKING:
     from bottega.recipes.plan import Plan
@@ -18,27 +19,18 @@ Example: bottega plan gpt3-175b --tokens 300e9 --gpu v100"""
 
 def main(argv: list[str]) -> None:
     """Parse the arguments, estimate and print."""
-    tyro.cli(
-        _plan,
-        args=argv,
-        prog="bottega plan",
-        description=DESCRIPTION,
-        config=(
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.PositionalMetavarFromFieldName,
-            tyro.conf.DisallowNone,
-        ),
-    )
+    markers = (FlagCreatePairsOff, PositionalMetavarFromFieldName, DisallowNone)
+    tyro.cli(_plan, args=argv, prog="bottega plan", description=DESCRIPTION, config=markers)
 
 
 def _plan(
-    preset: tyro.conf.Positional[str],
+    preset: Positional[str],
     tokens: float,
     gpu: str = "h100",
     batch: int = 1,
     tflops: float | None = None,
     price: float | None = None,
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    json_: Annotated[bool, arg(name="json")] = False,
 ) -> None:
     """Estimate the training of a preset.
 
@@ -62,14 +54,10 @@ def _table(plan: Plan, batch: int) -> str:
     rows = (
         ("parameters", f"{plan.parameters:,}", "embeddings included, a tied matrix once"),
         ("training FLOPs", f"{plan.training_flops:.3g}", f"6 × parameters × {plan.tokens:.3g} tokens"),
-        ("weights", _bytes(plan.weights_bytes), "fp32, 4 bytes each"),
+        ("weights", _bytes(plan.weights_bytes), "fp32"),
         ("gradients", _bytes(plan.gradient_bytes), "fp32"),
         ("optimizer", _bytes(plan.optimizer_bytes), "AdamW: two fp32 moments"),
-        (
-            "activations",
-            _bytes(plan.activation_bytes),
-            f"16-bit, {batch} × the whole context, fused attention",
-        ),
+        ("activations", _bytes(plan.activation_bytes), f"16-bit, batch of {batch}, fused attention"),
         ("memory in all", _bytes(memory), "to train with one device"),
         ("KV cache a token", _bytes(plan.kv_bytes_per_token), "16-bit"),
         ("time", _duration(plan.gpu_years), f"one {plan.gpu} at {plan.tflops:.3g} TFLOP/s: {plan.source}"),

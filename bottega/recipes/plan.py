@@ -18,14 +18,14 @@ HOURS_PER_YEAR = 365.25 * 24
 
 @dataclass(frozen=True)
 class Gpu:
-    """A device: TFLOP/s that it sustains in training (not its peak), US dollars an hour, and where both are from."""
+    """A device: the TFLOP/s that it sustains in training (not its peak), their source, and US dollars an hour."""
 
     tflops: float
     price_per_hour: float
     source: str
 
 
-# Prices are those at which specialised clouds rented one out on demand in 2026; they move, so they can be given.
+# Prices but the V100's are those of specialised clouds on demand in 2026. They move, so they can be given.
 GPUS = {
     "v100": Gpu(28.0, 1.50, "Li (2020), behind the published 355 GPU-years and 4.6 M$"),
     "a100": Gpu(140.0, 1.50, "Narayanan et al. (2021, section 5.1), for GPT-3's size"),
@@ -36,7 +36,7 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """The estimate. Bytes are bytes, `training_flops` FLOPs, `gpu_years` years of one device, `cost_usd` dollars."""
+    """The estimate, in the units that the names say; `gpu_years` are years of one device."""
 
     preset: str
     tokens: float
@@ -66,8 +66,8 @@ def plan(
 ) -> Plan:
     """Estimate the training of preset `name` on `tokens` tokens with one `gpu`, `batch` sequences at a time.
 
-    `tflops` and `price_per_hour` replace what the table of devices says. Raises InputError for an unknown preset
-    or device, and for a number that is not positive and finite.
+    `tflops` and `price_per_hour` replace what the table of devices says. Raises InputError for an unknown
+    preset or device, and for a number that is not positive and finite.
     """
     config = preset(name)
     _require_positive(tokens=tokens, batch=batch, tflops=tflops)
@@ -100,29 +100,27 @@ def plan(
 
 
 def training_flops(parameters: int, tokens: float) -> float:
-    """6 · N · D (Kaplan et al. 2020, section 2.1; Brown et al. 2020, appendix D), to three significant figures.
+    """6 · N · D (Kaplan et al. 2020, section 2.1; Brown et al. 2020, appendix D), to three figures.
 
-    N counts every parameter, embeddings included, as Brown et al. do. Attention over the context is left out, which
-    is why further digits would say nothing; three are what the papers print, and what follows agrees with theirs.
+    N counts every parameter, embeddings included, as Brown et al. do. Attention over the context is left out,
+    so further digits would say nothing; three are what the papers print, and what follows agrees with theirs.
     """
     return float(f"{6.0 * parameters * tokens:.2e}")
 
 
 def activation_bytes_per_token(config: GPTConfig) -> int:
-    """Bytes that the backward pass keeps for each token, in 16-bit training without recomputation of whole layers.
+    """Bytes that the backward pass keeps for each token, in 16-bit training, no layer being recomputed.
 
-    Korthikanti et al. (2022, section 4.1), with their counts of what each operation saves taken for these shapes;
-    for a GPT with dropout it is their 34 · width a layer (32 without the masks), and at the end their
-    4 · (width + vocabulary) of section 4.3. Attention scores are not counted: fused attention recomputes them.
+    What each operation saves is counted as in Korthikanti et al. (2022, section 4.1), for these shapes; for a
+    GPT with dropout that is their 34 · width a layer (32 without the masks), and once their
+    4 · (width + vocabulary) of section 4.3. Attention scores are not kept: fused attention recomputes them.
     """
     width, inner = config.n_embd, config.inner
     queries, keys = config.n_head * config.head_size, config.kv_heads * config.head_size
     norms = 2 * 2 * width
     attention = 2 * width + 2 * queries + 2 * 2 * keys + 2 * queries
-    if config.mlp == "swiglu":  # gate, up, silu(gate) and their product
-        mlp = 2 * width + 4 * 2 * inner
-    else:  # before and after the GELU
-        mlp = 2 * width + 2 * 2 * inner
+    # SwiGLU keeps gate, up, silu(gate) and the product; GELU what goes in and what comes out.
+    mlp = 2 * width + (4 if config.mlp == "swiglu" else 2) * 2 * inner
     masks = 2 * width if config.dropout else 0  # one byte an element
     return config.n_layer * (norms + attention + mlp + masks) + 4 * (width + config.vocab_size)
 
@@ -133,7 +131,7 @@ def kv_bytes_per_token(config: GPTConfig) -> int:
 
 
 def find_gpu(name: str) -> Gpu:
-    """Return a device of the table, or measure this machine's processor for `cpu`; raises InputError otherwise."""
+    """Return a device of the table, or measure this machine for `cpu`; raises InputError for any other name."""
     if name == "cpu":
         peak = measure_cpu()
         return Gpu(peak, 0.0, "its best 2048³ matrix product, so this is a lower bound")

@@ -62,7 +62,7 @@ def _modern(
 
 
 PRESETS: dict[str, GPTConfig] = {
-    # Radford et al. (2018, section 4.1): post-norm, 40,000 merges, 478 characters and other symbols, dropout 0.1.
+    # Radford et al. (2018, section 4.1): post-norm, 40,000 merges and 478 single symbols, dropout 0.1.
     "gpt1": GPTConfig(40478, 512, 12, 12, 768, norm_position="post", dropout=0.1),
     "gpt2-124m": _gpt2(12, 768, 12),
     "gpt2-355m": _gpt2(24, 1024, 16),
@@ -75,7 +75,7 @@ PRESETS: dict[str, GPTConfig] = {
     "gpt3-1.3b": _gpt3(24, 2048, 16),
     "gpt3-2.7b": _gpt3(32, 2560, 32),
     "gpt3-6.7b": _gpt3(32, 4096, 32),
-    # The table gives width 5140, which 40 heads of 128 do not fill; 5120 gives the count of the paper's table D.1.
+    # The table gives width 5140, which 40 heads of 128 do not fill; 5120 gives the count of its table D.1.
     "gpt3-13b": _gpt3(40, 5120, 40),
     "gpt3-175b": _gpt3(96, 12288, 96),
     # Below 0.6b the shapes and vocabularies are ours; from there on they are those that Qwen3 published.
@@ -96,7 +96,7 @@ ALIASES = {"ada": "gpt3-350m", "babbage": "gpt3-1.3b", "curie": "gpt3-6.7b", "da
 
 
 def preset(name: str) -> GPTConfig:
-    """Return the configuration that `name` (or an alias) stands for; raises InputError naming the closest ones."""
+    """Return the configuration of a preset or an alias; raises InputError naming the closest ones."""
     key = ALIASES.get(name.lower(), name.lower())
     if key in PRESETS:
         return PRESETS[key]
