@@ -1,0 +1,273 @@
+"""The n-gram language model: the probability of a token after the n - 1 tokens before it, from counts.
+
+Shannon (1948), "A mathematical theory of communication", section 3; smoothed as `kneser_ney` says.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, Int32, Int64
+
+from bottega.errors import InputError
+from bottega.models.kneser_ney import (
+    Level,
+    NgramConfig,
+    Progress,
+    Tokens,
+    check_levels,
+    count_ngrams,
+    estimate,
+    join_documents,
+)
+
+MODEL_TYPE = "bottega-ngram"
+
+
+@dataclass(frozen=True)
+class Score:
+    """The log-probability of `count` tokens in nats (`total`, so negative), and how it was come by."""
+
+    total: float
+    count: int
+    kind: str = "exact"
+
+
+class NgramModel:
+    """An n-gram language model: `fit` on documents, then ask for probabilities or samples.
+
+    Every token of the vocabulary has a probability above zero after every context, and they sum to 1.
+    """
+
+    def __init__(self, config: NgramConfig, levels: Sequence[Level]) -> None:
+        self.config = config
+        self.levels = list(levels)
+
+    @classmethod
+    def fit(
+        cls,
+        documents: Iterable[Tokens],
+        order: int,
+        vocab_size: int,
+        end_of_text: int,
+        on_progress: Progress | None = None,
+    ) -> NgramModel:
+        """Count the documents' n-grams and smooth them.
+
+        Args:
+            documents: the token ids of each document, without end-of-text; one inside parts it in two.
+            order: tokens in the longest n-gram.
+            vocab_size: ids run from 0 to this, exclusive.
+            end_of_text: the id that stands before and after each document.
+            on_progress: told what is being done and the fraction done.
+
+        Raises:
+            InputError: there is no token at all, or an id is outside the vocabulary.
+        """
+        config = NgramConfig(order, vocab_size, end_of_text)
+        counts = count_ngrams(_corpus(documents, config), config, on_progress)
+        if on_progress:
+            on_progress("smoothing", (order - 1) / order)
+        return cls(config, estimate(counts, config))
+
+    def log_probs(self, ids: Tokens | Sequence[int]) -> Float64[np.ndarray, " scored"]:
+        """Nats of each token of a document and of its end, each after all that went before it.
+
+        An end-of-text among `ids` starts the context afresh, so many documents joined by it are scored in
+        one call, which is much faster than one by one.
+        """
+        stream = join_documents([np.asarray(ids)], self.config)
+        last, context = stream[1:], stream[:-1]
+        total = self.levels[0].log_prob[last].astype(np.float64)
+        for below, level in zip(self.levels, self.levels[1:], strict=False):
+            known = np.flatnonzero(context >= 0)
+            ranks = np.full(len(last), -1, dtype=np.int32)
+            wanted = (context[known].astype(np.int64) << self.config.token_bits) | last[known]
+            ranks[known] = _find(level.keys, wanted)
+            hits = np.flatnonzero(ranks >= 0)
+            total[known] += below.log_backoff[context[known]]
+            total[hits] = level.log_prob[ranks[hits]]
+            context = np.concatenate([np.array([-1], dtype=np.int32), ranks[:-1]])
+            context[1:][last[:-1] == self.config.end_of_text] = -1
+        return total
+
+    def score(self, ids: Tokens | Sequence[int]) -> Score:
+        """The log-probability of a document and its end, in nats, with the number of tokens scored."""
+        nats = self.log_probs(ids)
+        return Score(float(nats.sum()), len(nats))
+
+    def next_distribution(self, context: Tokens | Sequence[int] = ()) -> Float64[np.ndarray, " vocab"]:
+        """The probability of each token after `context`, the beginning of a document."""
+        return self._distribution(join_documents([np.asarray(context)], self.config)[:-1])
+
+    def sample(self, n: int, seed: int, context: Tokens | Sequence[int] = ()) -> list[int]:
+        """Draw `n` tokens that follow `context`; a drawn end-of-text starts the next document."""
+        rng = np.random.default_rng(seed)
+        stream = np.empty(n + len(context) + 1, dtype=np.int32)
+        stream[: len(context) + 1] = join_documents([np.asarray(context)], self.config)[:-1]
+        for end in range(len(context) + 1, len(stream)):
+            cumulative = np.cumsum(self._distribution(stream[:end]))
+            token = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+            stream[end] = min(token, self.config.vocab_size - 1)
+        drawn: list[int] = stream[len(context) + 1 :].tolist()
+        return drawn
+
+    def save(self, folder: str | Path) -> None:
+        """Write `model.safetensors` and `config.json` into `folder`, each whole or not at all."""
+        from safetensors.numpy import save
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            f"levels.{n}.{name}": array
+            for n, level in enumerate(self.levels, 1)
+            for name, array in vars(level).items()
+        }
+        config = {"model_type": MODEL_TYPE, **asdict(self.config)}
+        for name, content in (
+            ("model.safetensors", save(tensors)),
+            ("config.json", (json.dumps(config, indent=2) + "\n").encode()),
+        ):
+            temporary = folder / f".{name}.{os.getpid()}"
+            try:
+                temporary.write_bytes(content)
+                temporary.replace(folder / name)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> NgramModel:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the folder holds no n-gram model, or a damaged one.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        folder = Path(folder)
+        config = _read_config(folder)
+        try:
+            tensors = load_file(folder / "model.safetensors")
+            if len(tensors) != 3 * config.order:
+                raise ValueError(f"{len(tensors)} tensors instead of {3 * config.order}")
+            levels = [
+                Level(*(tensors[f"levels.{n}.{field.name}"] for field in fields(Level)))
+                for n in range(1, config.order + 1)
+            ]
+            check_levels(levels, config)
+        except FileNotFoundError:
+            raise InputError(
+                f"{folder} has no model.safetensors; expected an n-gram model's folder"
+            ) from None
+        except (SafetensorError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{folder / 'model.safetensors'} is damaged ({reason}); train the model again"
+            ) from None
+        return cls(config, levels)
+
+    def _distribution(self, stream: Int32[np.ndarray, " time"]) -> Float64[np.ndarray, " vocab"]:
+        history = stream[max(0, len(stream) - self.config.order + 1) :]
+        starts = np.flatnonzero(history == self.config.end_of_text)
+        history = history[starts[-1] :] if starts.size else history
+        probs = np.exp(self.levels[0].log_prob.astype(np.float64))
+        bits = self.config.token_bits
+        for n in range(1, len(history) + 1):
+            rank = self._rank(history[-n:])
+            if rank < 0:
+                continue
+            probs *= np.exp(np.float64(self.levels[n - 1].log_backoff[rank]))
+            level = self.levels[n]
+            begin, end = np.searchsorted(level.keys, [rank << bits, (rank + 1) << bits])
+            followers = level.keys[begin:end] & ((1 << bits) - 1)
+            probs[followers] = np.exp(level.log_prob[begin:end].astype(np.float64))
+        return probs
+
+    def _rank(self, ngram: Int32[np.ndarray, " n"]) -> int:
+        """The n-gram's rank in its level, -1 where the model has not seen it."""
+        rank = int(ngram[0])
+        for level, token in zip(self.levels[1:], ngram[1:].tolist(), strict=False):
+            key = rank << self.config.token_bits | token
+            rank = int(np.searchsorted(level.keys, key))
+            if rank == len(level.keys) or level.keys[rank] != key:
+                return -1
+        return rank
+
+
+def best_order(
+    documents: Iterable[Tokens],
+    held_out: Iterable[Tokens],
+    vocab_size: int,
+    end_of_text: int,
+    orders: Sequence[int] = range(1, 6),
+    on_progress: Progress | None = None,
+) -> tuple[NgramModel, dict[int, Score]]:
+    """Of the models of all `orders`, the one that gives the held-out documents the highest probability.
+
+    The n-grams are counted once, for the highest order; every model is smoothed from those counts.
+
+    Returns:
+        The model, and the score of each order on the held-out documents.
+    """
+    highest = NgramConfig(max(orders), vocab_size, end_of_text)
+    counts = count_ngrams(_corpus(documents, highest), highest, on_progress)
+    text = _corpus(held_out, highest)[1:-1]
+    best: NgramModel | None = None
+    scores: dict[int, Score] = {}
+    for done, order in enumerate(orders):
+        if on_progress:
+            on_progress(f"smoothing and scoring order {order}", 0.5 + 0.5 * done / len(orders))
+        config = NgramConfig(order, vocab_size, end_of_text)
+        model = NgramModel(config, estimate(counts, config))
+        scores[order] = model.score(text)
+        if best is None or scores[order].total > scores[best.config.order].total:
+            best = model
+    assert best is not None, "max(orders) has refused an empty sequence"
+    return best, scores
+
+
+def _find(
+    keys: Int64[np.ndarray, " ngrams"], wanted: Int64[np.ndarray, " queries"]
+) -> Int32[np.ndarray, " queries"]:
+    """The place of each wanted key among the sorted ones, -1 where it is absent."""
+    if not len(keys):
+        return np.full(len(wanted), -1, dtype=np.int32)
+    order = np.argsort(wanted)  # sorted queries walk through memory: many times faster than at random
+    wanted = wanted[order]
+    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    found = np.empty(len(wanted), dtype=np.int32)
+    found[order] = np.where(keys[places] == wanted, places, -1)
+    return found
+
+
+def _corpus(documents: Iterable[Tokens], config: NgramConfig) -> Int32[np.ndarray, " time"]:
+    stream = join_documents(documents, config)
+    if (stream == config.end_of_text).all():
+        raise InputError("the corpus has no tokens; expected at least one document with text")
+    return stream
+
+
+def _read_config(folder: Path) -> NgramConfig:
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        model_type = values.pop("model_type")
+        if model_type != MODEL_TYPE:
+            raise InputError(f"{path} describes a {model_type!r}; expected {MODEL_TYPE!r}")
+        if set(values) != {field.name for field in fields(NgramConfig)}:
+            raise ValueError
+        return NgramConfig(**{name: operator.index(value) for name, value in values.items()})
+    except FileNotFoundError:
+        raise InputError(f"{folder} has no config.json; expected an n-gram model") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        names = ", ".join(field.name for field in fields(NgramConfig))
+        raise InputError(
+            f"{path} is no configuration of an n-gram model (model_type and whole numbers {names})"
+        ) from None
