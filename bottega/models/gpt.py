@@ -2,8 +2,8 @@
 
 Radford et al. (2018): post-norm. Radford et al. (2019): pre-norm, a final norm, residual branches initialised
 1/√(2·layers) smaller. Brown et al. (2020): every second layer sees a local band only. The modern family:
-RMSNorm (Zhang & Sennrich 2019), rotary positions (Su et al. 2021), grouped queries (Ainslie et al. 2023), normalised
-queries and keys (Henry et al. 2020), SwiGLU (Shazeer 2020).
+RMSNorm (Zhang & Sennrich 2019), rotary positions (Su et al. 2021), grouped queries (Ainslie et al. 2023),
+normalised queries and keys (Henry et al. 2020), SwiGLU (Shazeer 2020).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bottega.errors import InputError
+from bottega.nn.activations import gelu_tanh
 from bottega.nn.attention import causal_attention
 from bottega.nn.cache import ContiguousCache, KVCache
 from bottega.nn.loss import Loss, cross_entropy_of_head
@@ -145,7 +146,7 @@ class MLP(nn.Module):
         if self.kind == "swiglu":
             gate, x = x.chunk(2, -1)
             return self.down(F.silu(gate) * x)
-        return self.down(F.gelu(x, approximate="tanh" if self.kind == "gelu_tanh" else "none"))
+        return self.down(gelu_tanh(x) if self.kind == "gelu_tanh" else F.gelu(x))
 
 
 class Block(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 IGNORE = -100  # a target that is not scored; torch's own default
-CHUNK = 2**21  # logits held at a time: 8 MB in fp32, about what stays in a CPU's cache
+OUTER_CHUNK = 2**25  # gradients of logits held at a time: one product with the head for all of them
+INNER_CHUNK = 2**19  # logits held at a time: 2 MB in fp32, about what stays in a core's cache …
+ROWS = 128  # … but never fewer rows than keep a matrix product efficient
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def cross_entropy_of_head(
     """Sum of -log softmax(hidden · weightᵀ)[target] over the targets that are not IGNORE.
 
     The logits never exist as a whole: each chunk of rows is turned into its part of the loss and, at once, of
-    the gradient, so that memory does not grow with the batch and nothing is computed twice. Softmax is in fp32.
+    the gradient: memory does not grow with the batch and nothing is computed twice. Softmax is in fp32.
     """
     total = _ChunkedCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
     return Loss(total, (targets != IGNORE).sum())
@@ -46,25 +49,19 @@ def cross_entropy_of_head(
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        rows = max(1, CHUNK // weight.shape[0])
         wanted = hidden.requires_grad or weight.requires_grad
-        d_hidden = torch.empty_like(hidden) if wanted else None
-        # Summed over the chunks in fp32: in bf16 the sum of many small terms would lose the late ones.
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for start in range(0, len(hidden), rows):
-            part = slice(start, start + rows)
-            h, target = hidden[part], targets[part]
-            scored = target != IGNORE
-            index = target.clamp(min=0)[:, None]
-            log_probs = torch.log_softmax(h @ weight.T, -1, dtype=torch.float32)
-            total -= (log_probs.gather(1, index)[:, 0] * scored).sum()
-            if d_hidden is not None and d_weight is not None:
-                d_logits = log_probs.exp_()  # softmax minus one-hot, in the place of the log-probabilities
-                d_logits.scatter_add_(1, index, torch.full_like(index, -1, dtype=torch.float32))
-                d_logits = d_logits.mul_(scored[:, None]).to(hidden.dtype)
-                d_hidden[part] = d_logits @ weight
-                d_weight += d_logits.T @ h
+        d_hidden = torch.empty_like(hidden) if wanted else None
+        d_weight: Tensor | None = None
+        for h, target, out in _parts(OUTER_CHUNK // len(weight), hidden, targets, d_hidden):
+            d_logits = h.new_empty(len(h), len(weight)) if wanted else None
+            for part in _parts(max(ROWS, INNER_CHUNK // len(weight)), h, target, d_logits):
+                total += _nats_and_gradient(part[0] @ weight.T, *part[1:])
+            if d_logits is not None:
+                torch.mm(d_logits, weight, out=out)
+                # Between the outer chunks the sum is in fp32: in bf16 the late terms would be lost.
+                term = (d_logits.T @ h).float()
+                d_weight = term if d_weight is None else d_weight.add_(term)
         if wanted:
             ctx.save_for_backward(d_hidden, d_weight)
         return total
@@ -73,3 +70,25 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         d_hidden, d_weight = ctx.saved_tensors
         return d_hidden * grads[0].to(d_hidden.dtype), (d_weight * grads[0]).to(d_hidden.dtype), None
+
+
+def _parts(rows: int, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Slices of `rows` rows of each tensor together; None stays None."""
+    first = tensors[0]
+    assert first is not None
+    for start in range(0, len(first), max(1, rows)):
+        yield tuple(None if x is None else x[start : start + max(1, rows)] for x in tensors)
+
+
+def _nats_and_gradient(logits: Tensor, targets: Tensor, d_logits: Tensor | None) -> Tensor:
+    """The chunk's nats; softmax minus one-hot, 0 where nothing is scored, goes to `d_logits`."""
+    scored = (targets != IGNORE)[:, None]
+    index = targets.clamp(min=0)[:, None]
+    log_probs = torch.log_softmax(logits, -1, dtype=torch.float32)
+    of_target = log_probs.gather(1, index)
+    if d_logits is not None:
+        torch.exp(log_probs, out=log_probs)
+        # p - 1 of the target through expm1: rounding p first would lose it where p is near 1.
+        log_probs.scatter_(1, index, of_target.expm1())
+        torch.mul(log_probs, scored, out=d_logits)
+    return -(of_target * scored).sum()

@@ -74,16 +74,18 @@ def _check(name: str, value: float, low: float, high: float | None, whole: bool 
         raise InputError(f"{name} must be {expected}, not {value!r}")
 
 
-@dataclass
+@dataclass(eq=False)
 class Row:
     """One sequence that is being continued: what it asks for and what it holds so far.
 
-    `choice` tells apart the continuations of one prompt under one seed.
+    `choice` tells apart the continuations of one prompt under one seed; `score_prompt` asks for the prompt's
+    own log-probabilities.
     """
 
     prompt: list[int]
     params: SamplingParams  # with its seed drawn
     choice: int = 0
+    score_prompt: bool = False
     output: list[int] = field(default_factory=list)
 
 
