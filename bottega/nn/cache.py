@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor
 from bottega.nn.attention import causal_mask
 
 
+@runtime_checkable
 class KVCache(Protocol):
     """What a model needs of a cache: positions for the new tokens, attention over all so far, and an advance.
 

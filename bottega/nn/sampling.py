@@ -15,24 +15,26 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from bottega.errors import InputError, WorkError
+
+Number = int | float  # the run-time checks of the tests, unlike mypy, do not take an int for a float
 
 
 @dataclass(frozen=True)
 class SamplingParams:
     """What one request asks of sampling. Raises InputError naming the first field out of its range."""
 
-    temperature: float = 1.0  # 0 is greedy: the likeliest token, the lower id among equals
+    temperature: Number = 1.0  # 0 is greedy: the likeliest token, the lower id among equals
     top_k: int = 0  # keep the k likeliest; 0 keeps all
-    top_p: float = 1.0  # keep the smallest set whose mass reaches p (Holtzman et al. 2020, section 3.1)
-    min_p: float = 0.0  # keep those at least min_p times as likely as the likeliest (Nguyen et al. 2024)
-    repetition_penalty: float = 1.0  # over prompt and output (Keskar et al. 2019, section 4.1)
-    presence_penalty: float = 0.0  # subtracted once from the logit of a token that the output holds
-    frequency_penalty: float = 0.0  # subtracted as often as the output holds the token
-    logit_bias: Mapping[int, float] = field(default_factory=dict)  # token id → nats added to its logit
+    top_p: Number = 1.0  # keep the smallest set whose mass reaches p (Holtzman et al. 2020, section 3.1)
+    min_p: Number = 0.0  # keep those at least min_p times as likely as the likeliest (Nguyen et al. 2024)
+    repetition_penalty: Number = 1.0  # over prompt and output (Keskar et al. 2019, section 4.1)
+    presence_penalty: Number = 0.0  # subtracted once from the logit of a token that the output holds
+    frequency_penalty: Number = 0.0  # subtracted as often as the output holds the token
+    logit_bias: Mapping[int, Number] = field(default_factory=dict)  # token id → nats added to its logit
     seed: int | None = None  # None: a fresh one for every request
     max_tokens: int | None = None  # None: as many as fit into the context
     logprobs: int | None = None  # how many alternatives to report with each token; None reports none
@@ -65,7 +67,7 @@ class SamplingParams:
         return self if self.seed is not None else replace(self, seed=secrets.randbits(63))
 
 
-def _check(name: str, value: float, low: float, high: float | None, whole: bool = False) -> None:
+def _check(name: str, value: Number, low: Number, high: Number | None, whole: bool = False) -> None:
     kinds = (int,) if whole else (int, float)
     kind = "a whole number" if whole else "a number"
     expected = f"{kind} of at least {low}" if high is None else f"{kind} from {low} to {high}"
@@ -141,7 +143,7 @@ def _draw(scores: Float[Tensor, "row vocabulary"], rows: Sequence[Row]) -> list[
     scores = scores.masked_fill(scores < scores.amax(-1, keepdim=True) + min_p.log(), -math.inf)
     # In float32 the sum over 50,000 tokens would lose those that are less likely than 1e-7.
     mass = scores.double().softmax(-1).cumsum(-1)
-    total = mass[:, -1:]
+    total = mass[:, -1:].contiguous()
     noise = [uniform(row.params.seed, row.choice, len(row.output)) for row in rows]
     drawn = torch.searchsorted(mass, _column(noise, device, torch.double) * total, right=True)
     # Rounding may carry the number up to the total: then it is the last token that has any mass.
@@ -150,7 +152,7 @@ def _draw(scores: Float[Tensor, "row vocabulary"], rows: Sequence[Row]) -> list[
 
 
 def _truncate(
-    scores: Float[Tensor, "row vocabulary"], top_k: int, top_p: Sequence[float]
+    scores: Float[Tensor, "row vocabulary"], top_k: int, top_p: Sequence[Number]
 ) -> Float[Tensor, "row vocabulary"]:
     """Mask what top-k and top-p leave out."""
     if 0 < top_k < scores.shape[-1]:
@@ -167,8 +169,8 @@ def _truncate(
 
 
 def _column(
-    values: Sequence[float], device: torch.device, dtype: torch.dtype = torch.float32
-) -> Float[Tensor, "row 1"] | Int[Tensor, "row 1"]:
+    values: Sequence[Number], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "row 1"]:
     return torch.tensor(values, dtype=dtype, device=device)[:, None]
 
 

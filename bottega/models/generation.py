@@ -1,0 +1,245 @@
+"""Continuing token sequences with a KV cache: rows of unequal lengths decode together, join and leave.
+
+`generate` and `stream` serve programs; the engine drives the same `Batch` from its own thread. Nothing here
+knows text: stop strings belong to whoever holds the tokenizer.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from bottega.errors import InputError
+from bottega.models.gpt import GPT
+from bottega.nn.cache import ContiguousCache
+from bottega.nn.sampling import Row, SamplingParams, choose, raw_logprobs
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token with its raw log-probability in nats (None for a prompt's first), and the likeliest there."""
+
+    id: int
+    logprob: float | None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gave a row: a token, or none where the end of the text was drawn or nothing was asked."""
+
+    token: Token | None
+    finish_reason: FinishReason | None  # "stop": the model ended the text; "length": max_tokens reached
+    prompt: tuple[Token, ...] = ()  # in the first step only, where the row asked for it
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A finished continuation, without the end-of-text token. Log-probabilities are raw, in nats."""
+
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    top_logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+    finish_reason: FinishReason = "length"
+
+
+def check_fits(prompt: Sequence[int], params: SamplingParams, context_length: int, vocab_size: int) -> None:
+    """Raise InputError where a prompt cannot be continued as asked: nothing is cut or slid in silence."""
+    if not prompt:
+        raise InputError("the prompt holds no token; begin with the end-of-text token")
+    for token in (min(prompt), max(prompt), *params.logit_bias):
+        if not 0 <= token < vocab_size:
+            raise InputError(f"token {token} is not in the vocabulary; ids run from 0 to {vocab_size - 1}")
+    wanted = 1 if params.max_tokens is None else params.max_tokens
+    if len(prompt) + wanted > context_length:
+        raise InputError(
+            f"a prompt of {len(prompt)} tokens and {wanted} more exceed the context of {context_length}; "
+            "shorten the prompt or lower max_tokens"
+        )
+
+
+class Batch:
+    """Rows that decode together, one token a step, over one contiguous cache of `slots` rows.
+
+    The rows in use are always the first ones of the cache, so that a step touches no idle slot: the last row
+    moves into the place of one that leaves. `capacity` is positions a row, the model's context by default.
+    """
+
+    def __init__(self, model: GPT, end_of_text: int, slots: int, capacity: int | None = None) -> None:
+        self.model, self.end_of_text, self.slots = model, end_of_text, slots
+        self.cache = model.new_cache(slots, capacity)
+        self.rows: list[Row] = []
+
+    @torch.no_grad()
+    def join(self, rows: Sequence[Row]) -> list[tuple[Row, Step]]:
+        """Read the prompts of new rows, right-padded to one length, and draw the first token of each."""
+        if len(self.rows) + len(rows) > self.slots:
+            raise ValueError(f"{len(self.rows)} + {len(rows)} rows do not fit into {self.slots} slots")
+        device = self.cache.keys.device
+        lengths = torch.tensor([len(row.prompt) for row in rows], device=device)
+        width = max(len(row.prompt) for row in rows)
+        ids = torch.tensor([row.prompt + [0] * (width - len(row.prompt)) for row in rows], device=device)
+        start = len(self.rows)
+        self.cache.lengths[start : start + len(rows)] = 0
+        hidden = self._forward(start, ids, lengths)
+        self.rows.extend(rows)
+        last = hidden[torch.arange(len(rows), device=device), lengths - 1]
+        prompts = [self._score_prompt(row, hidden[i]) for i, row in enumerate(rows)]
+        return self._extend(rows, self._logits(last), prompts)
+
+    @torch.no_grad()
+    def step(self) -> list[tuple[Row, Step]]:
+        """Draw one more token of every row; rows that finish leave."""
+        ids = torch.tensor([row.output[-1:] for row in self.rows], device=self.cache.keys.device)
+        hidden = self._forward(0, ids, 1)
+        return self._extend(list(self.rows), self._logits(hidden[:, 0]), [()] * len(self.rows))
+
+    def leave(self, row: Row) -> None:
+        """Free a row's slot."""
+        hole, last = self.rows.index(row), len(self.rows) - 1
+        if hole != last:
+            length = int(self.cache.lengths[last])
+            for stored in (self.cache.keys, self.cache.values):
+                stored[:, hole, :, :length] = stored[:, last, :, :length]
+            self.cache.lengths[hole] = length
+            self.rows[hole] = self.rows[last]
+        self.rows.pop()
+
+    def _forward(self, start: int, ids: Tensor, counts: Tensor | int) -> Float[Tensor, "row time width"]:
+        """Run the model on the slots from `start`, through a view of the cache that has only these rows."""
+        rows = slice(start, start + ids.shape[0])
+        view: ContiguousCache = copy.copy(self.cache)
+        view.keys, view.values = self.cache.keys[:, rows], self.cache.values[:, rows]
+        view.lengths = self.cache.lengths[rows]
+        view.longest = int(view.lengths.max())
+        hidden = self.model.hidden(ids, view)
+        view.advance(counts)
+        self.cache.lengths[rows] = view.lengths
+        return hidden
+
+    def _logits(self, hidden: Float[Tensor, "place width"]) -> Float[Tensor, "place vocabulary"]:
+        return F.linear(hidden, self.model.head_weight)
+
+    def _score_prompt(self, row: Row, hidden: Float[Tensor, "time width"]) -> tuple[Token, ...]:
+        if not row.score_prompt:
+            return ()
+        scored = [Token(row.prompt[0], None)]
+        # In pieces, because the logits of a whole prompt can be larger than the model.
+        for start in range(0, len(row.prompt) - 1, 128):
+            following = row.prompt[start + 1 : start + 129]
+            logits = self._logits(hidden[start : start + len(following)])
+            scored += _tokens(logits, following, [row.params.logprobs or 0] * len(following))
+        return tuple(scored)
+
+    def _extend(
+        self, rows: Sequence[Row], logits: Float[Tensor, "row vocabulary"], prompts: list[tuple[Token, ...]]
+    ) -> list[tuple[Row, Step]]:
+        chosen = choose(logits, rows)
+        tokens = _tokens(logits, chosen, [row.params.logprobs or 0 for row in rows])
+        steps = []
+        for row, token, prompt in zip(rows, tokens, prompts, strict=True):
+            step = self._take(row, token, prompt)
+            if step.finish_reason is not None:
+                self.leave(row)
+            steps.append((row, step))
+        return steps
+
+    def _take(self, row: Row, token: Token, prompt: tuple[Token, ...]) -> Step:
+        limit = row.params.max_tokens
+        limit = self.cache.capacity - len(row.prompt) if limit is None else limit
+        if limit == 0:
+            return Step(None, "length", prompt)
+        if token.id == self.end_of_text:
+            return Step(None, "stop", prompt)
+        row.output.append(token.id)
+        return Step(token, "length" if len(row.output) >= limit else None, prompt)
+
+
+def _tokens(
+    logits: Float[Tensor, "place vocabulary"], chosen: Sequence[int], n_top: Sequence[int]
+) -> list[Token]:
+    logprobs, tops = raw_logprobs(logits, chosen, max(n_top))
+    return [
+        Token(id, logprob, tuple(top[:n]))
+        for id, logprob, top, n in zip(chosen, logprobs, tops, n_top, strict=True)
+    ]
+
+
+def stream(
+    model: GPT,
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams | Sequence[SamplingParams],
+    end_of_text: int,
+    n: int = 1,
+) -> Iterator[tuple[int, Step]]:
+    """Continue every prompt `n` times, all together; yield (continuation, step) as each token is drawn.
+
+    Continuation `i` belongs to prompt `i // n`. A row's tokens are those it would have alone. Raises
+    InputError, before any work, where a prompt and its max_tokens exceed the model's context.
+    """
+    each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
+    if len(each) != len(prompts):
+        raise InputError(
+            f"{len(prompts)} prompts came with {len(each)} sets of parameters; give one or one each"
+        )
+    for prompt, one in zip(prompts, each, strict=True):
+        check_fits(prompt, one, model.config.context_length, model.config.vocab_size)
+    seeded = [(list(prompt), one.seeded()) for prompt, one in zip(prompts, each, strict=True)]
+    rows = [Row(prompt, one, choice) for prompt, one in seeded for choice in range(n)]
+    return _stream(model, rows, end_of_text) if rows else iter(())
+
+
+def _stream(model: GPT, rows: list[Row], end_of_text: int) -> Iterator[tuple[int, Step]]:
+    number = {id(row): i for i, row in enumerate(rows)}
+    context = model.config.context_length
+    asked = (row.params.max_tokens for row in rows)
+    wanted = [
+        context if limit is None else len(row.prompt) + limit for row, limit in zip(rows, asked, strict=True)
+    ]
+    training = model.training
+    model.eval()
+    try:
+        batch = Batch(model, end_of_text, len(rows), max(wanted))
+        steps = batch.join(rows)
+        while steps:
+            for row, step in steps:
+                yield number[id(row)], step
+            steps = batch.step() if batch.rows else []
+    finally:
+        model.train(training)
+
+
+def generate(
+    model: GPT,
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams | Sequence[SamplingParams],
+    end_of_text: int,
+    n: int = 1,
+) -> list[Completion]:
+    """Continue every prompt `n` times and return the continuations, those of one prompt side by side.
+
+    `prompts` are token ids, `params` one set for all or one for each prompt. Raises InputError where a prompt
+    and its max_tokens exceed the model's context.
+    """
+    gathered: list[list[Token]] = [[] for _ in range(len(prompts) * n)]
+    reasons: list[FinishReason] = ["length"] * len(gathered)
+    for i, step in stream(model, prompts, params, end_of_text, n):
+        if step.token is not None:
+            gathered[i].append(step.token)
+        if step.finish_reason is not None:
+            reasons[i] = step.finish_reason
+    return [
+        Completion(
+            [t.id for t in tokens], [t.logprob or 0.0 for t in tokens], [t.top for t in tokens], reason
+        )
+        for tokens, reason in zip(gathered, reasons, strict=True)
+    ]
