@@ -1,8 +1,8 @@
 """The configurations of `gpt2`, `openai-gpt`, `llama` and `qwen3` folders, in our fields and back.
 
-This file knows no class of ours: a configuration is a dict of the GPT's fields (`n_layer`, `norm`, …) on one side and
-a `config.json` as `transformers` writes it on the other. What one side can say and the other cannot is refused with
-the reason, never approximated. The tensors are mapped in `tensors.py`.
+This file knows no class of ours: a configuration is a dict of the GPT's fields (`n_layer`, `norm`, …) on one
+side and a `config.json` as `transformers` writes it on the other. What one side can say and the other cannot
+is refused with the reason, never approximated. The tensors are mapped in `tensors.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bottega.errors import InputError
+from bottega.interop.values import divides, flag, number, rate, require, size
 
 Fields = dict[str, Any]
 OWN = "bottega-gpt"
@@ -63,7 +64,7 @@ def config_from_huggingface(hf: Mapping[str, Any]) -> Fields:
     something that our GPT does not compute.
     """
     kind = hf.get("model_type")
-    if kind not in ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise InputError(f"config.json: model_type is {kind!r}; a GPT is read from one of {known}")
     if hf.get("quantization_config"):
@@ -97,7 +98,7 @@ def config_to_huggingface(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checkpoint_config(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The config.json of a checkpoint of ours: `transformers`' own where it can say the model, else "bottega-gpt"."""
+    """The config.json of our checkpoints: what `transformers` opens where it can say the model, else ours."""
     try:
         return config_to_huggingface(fields)
     except InputError:
@@ -115,7 +116,7 @@ def _complete(fields: Mapping[str, Any]) -> Fields:
     return full | {name: value for name, value in derived.items() if full[name] is None}
 
 
-# --- reading -------------------------------------------------------------------------------------------------------
+# reading
 
 
 def _from_gpt2(hf: Mapping[str, Any]) -> Fields:
@@ -123,32 +124,32 @@ def _from_gpt2(hf: Mapping[str, Any]) -> Fields:
     post = hf["model_type"] == "openai-gpt"
     exact = "the GPT computes softmax(q·k/√D) alone"
     for name in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
-        _require(hf, name, (False,), exact)
-    _require(hf, "scale_attn_weights", (True,), exact)
+        require(hf, name, (False,), exact)
+    require(hf, "scale_attn_weights", (True,), exact)
     if post:  # transformers looks "gelu" up as GPT-1's own tanh form
-        _require(hf, "afn", ("gelu",), "GPT-1's feed-forward layer is a GELU", default="gelu")
+        require(hf, "afn", ("gelu",), "GPT-1's feed-forward layer is a GELU", default="gelu")
         mlp = "gelu_tanh"
     else:
         tanh = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
-        name = _require(
+        name = require(
             hf, "activation_function", (*tanh, "gelu"), "the GPT's feed-forward layer is a GELU", "gelu_new"
         )
         mlp = "gelu_tanh" if name in tanh else "gelu"
-    width, heads = _size(hf, "n_embd"), _size(hf, "n_head")
-    _divides(width, heads, "n_embd", "n_head")
-    rates = {_number(hf, name, 0.1, least=0.0) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
+    width, heads = size(hf, "n_embd"), size(hf, "n_head")
+    divides(width, heads, "n_embd", "n_head")
+    rates = {rate(hf, name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
     return _complete(
         {
-            "vocab_size": _size(hf, "vocab_size"),
-            "context_length": _size(hf, "n_positions"),
-            "n_layer": _size(hf, "n_layer", most=10_000),
+            "vocab_size": size(hf, "vocab_size"),
+            "context_length": size(hf, "n_positions"),
+            "n_layer": size(hf, "n_layer", most=10_000),
             "n_head": heads,
             "n_embd": width,
-            "n_inner": 4 * width if post else _size(hf, "n_inner", 4 * width),
+            "n_inner": 4 * width if post else size(hf, "n_inner", 4 * width),
             "norm_position": "post" if post else "pre",
-            "norm_eps": _number(hf, "layer_norm_epsilon", 1e-5),
+            "norm_eps": number(hf, "layer_norm_epsilon", 1e-5),
             "mlp": mlp,
-            "tied": _flag(hf, "tie_word_embeddings", True),
+            "tied": flag(hf, "tie_word_embeddings", True),
             "dropout": min(rates),  # ours is one rate; it matters in training only
         }
     )
@@ -157,37 +158,40 @@ def _from_gpt2(hf: Mapping[str, Any]) -> Fields:
 def _from_llama(hf: Mapping[str, Any]) -> Fields:
     """`llama` and `qwen3`, which differ in the norms of queries and keys and in the default head width."""
     qwen = hf["model_type"] == "qwen3"
-    _require(hf, "hidden_act", ("silu", "swish"), "the GPT's gated layer is a SwiGLU", default="silu")
-    _require(hf, "use_sliding_window", (False,), "the GPT has no sliding windows of this kind")
-    if set(hf.get("layer_types") or ()) - {"full_attention"}:
+    require(hf, "hidden_act", ("silu", "swish"), "the GPT's gated layer is a SwiGLU", default="silu")
+    require(hf, "use_sliding_window", (False,), "the GPT has no sliding windows of this kind")
+    layers = hf.get("layer_types")
+    if layers is not None and (
+        not isinstance(layers, list) or any(kind != "full_attention" for kind in layers)
+    ):
         raise InputError(
             "config.json: layer_types has layers without full attention; the GPT has none of these"
         )
-    width, heads = _size(hf, "hidden_size"), _size(hf, "num_attention_heads")
+    width, heads = size(hf, "hidden_size"), size(hf, "num_attention_heads")
     if not qwen:
-        _divides(width, heads, "hidden_size", "num_attention_heads")
+        divides(width, heads, "hidden_size", "num_attention_heads")
     theta, scaling = _rope(hf)
     return _complete(
         {
-            "vocab_size": _size(hf, "vocab_size"),
-            "context_length": _size(hf, "max_position_embeddings"),
-            "n_layer": _size(hf, "num_hidden_layers", most=10_000),
+            "vocab_size": size(hf, "vocab_size"),
+            "context_length": size(hf, "max_position_embeddings"),
+            "n_layer": size(hf, "num_hidden_layers", most=10_000),
             "n_head": heads,
             "n_embd": width,
-            "n_kv_head": _size(hf, "num_key_value_heads", heads),
-            "head_dim": _size(hf, "head_dim", 128 if qwen else width // heads),
-            "n_inner": _size(hf, "intermediate_size"),
+            "n_kv_head": size(hf, "num_key_value_heads", heads),
+            "head_dim": size(hf, "head_dim", 128 if qwen else width // heads),
+            "n_inner": size(hf, "intermediate_size"),
             "norm": "rmsnorm",
-            "norm_eps": _number(hf, "rms_norm_eps", 1e-6),
+            "norm_eps": number(hf, "rms_norm_eps", 1e-6),
             "positions": "rotary",
             "rope_theta": theta,
             "rope_scaling": scaling,
             "mlp": "swiglu",
             "qk_norm": qwen,
-            "attention_bias": _flag(hf, "attention_bias", False),
-            "mlp_bias": not qwen and _flag(hf, "mlp_bias", False),
-            "tied": _flag(hf, "tie_word_embeddings", False),
-            "dropout": _number(hf, "attention_dropout", 0.0, least=0.0),
+            "attention_bias": flag(hf, "attention_bias", False),
+            "mlp_bias": not qwen and flag(hf, "mlp_bias", False),
+            "tied": flag(hf, "tie_word_embeddings", False),
+            "dropout": rate(hf, "attention_dropout", 0.0),
         }
     )
 
@@ -204,21 +208,23 @@ def _from_own(hf: Mapping[str, Any]) -> Fields:
         "positions": ("learned", "rotary"),
         "mlp": ("gelu", "gelu_tanh", "swiglu"),
     }
-    fields: Fields = {name: _size(hf, name) for name in REQUIRED}
-    fields |= {"n_layer": _size(hf, "n_layer", most=10_000)}
+    fields: Fields = {name: size(hf, name) for name in REQUIRED}
+    fields |= {"n_layer": size(hf, "n_layer", most=10_000)}
     for name, default in DEFAULTS.items():
         if name in choices:
-            fields[name] = _require(
+            fields[name] = require(
                 hf, name, choices[name], "expected one of " + ", ".join(choices[name]), default
             )
         elif isinstance(default, bool):
-            fields[name] = _flag(hf, name, default)
+            fields[name] = flag(hf, name, default)
+        elif name == "dropout":
+            fields[name] = rate(hf, name, default)
         elif isinstance(default, float):
-            fields[name] = _number(hf, name, default, least=0.0)
+            fields[name] = number(hf, name, default)
         elif name != "rope_scaling":
-            fields[name] = None if hf.get(name) is None else _size(hf, name)
+            fields[name] = None if hf.get(name) is None else size(hf, name)
     if fields["head_dim"] is None:
-        _divides(fields["n_embd"], fields["n_head"], "n_embd", "n_head")
+        divides(fields["n_embd"], fields["n_head"], "n_embd", "n_head")
     return _complete(fields | {"rope_scaling": _rope(hf)[1]})
 
 
@@ -230,19 +236,19 @@ def _rope(hf: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]:
             "config.json: the rotary positions differ between layers; the GPT's are the same in all"
         )
     kind = given.get("rope_type", given.get("type", "default"))
-    if kind not in ROPE_NUMBERS:
+    if not isinstance(kind, str) or kind not in ROPE_NUMBERS:
         known = ", ".join(ROPE_NUMBERS)
         raise InputError(f"config.json: rotary positions are scaled as {kind!r}; the GPT computes {known}")
     for source in (hf, given):
-        _require(source, "partial_rotary_factor", (1, None), "the GPT turns all channels of a head")
-    theta = _number({"rope_theta": given.get("rope_theta", hf.get("rope_theta"))}, "rope_theta", 10000.0)
-    numbers = {name: _number(given, name) for name in ROPE_NUMBERS[kind]}
+        require(source, "partial_rotary_factor", (1,), "the GPT turns all channels of a head")
+    theta = number({"rope_theta": given.get("rope_theta", hf.get("rope_theta"))}, "rope_theta", 10000.0)
+    numbers = {name: number(given, name) for name in ROPE_NUMBERS[kind]}
     if kind == "llama3" and numbers["high_freq_factor"] <= numbers["low_freq_factor"]:
         raise InputError("config.json: high_freq_factor must be above low_freq_factor")
     return theta, {"rope_type": kind, **numbers} if numbers else None
 
 
-# --- writing -------------------------------------------------------------------------------------------------------
+# writing
 
 
 def _mismatch(kind: str, fields: Fields) -> str | None:
@@ -317,7 +323,7 @@ def _to_llama(kind: str, fields: Fields) -> dict[str, Any]:
         "intermediate_size": fields["n_inner"],
         "hidden_act": "silu",
         "rms_norm_eps": fields["norm_eps"],
-        # both forms: the first two for transformers 4 and those who read as it did, the third for transformers 5
+        # Both forms: the first two as transformers 4 has them, the third as transformers 5 does.
         "rope_theta": theta,
         "rope_scaling": scaling,
         "rope_parameters": {"rope_type": "default", **(scaling or {}), "rope_theta": theta},
@@ -333,61 +339,10 @@ def _to_llama(kind: str, fields: Fields) -> dict[str, Any]:
     return hf | {"mlp_bias": fields["mlp_bias"]}
 
 
-# --- values of a config.json, checked --------------------------------------------------------------------------------
-
-_MISSING: Any = object()
-
-
-def _value(hf: Mapping[str, Any], name: str, default: Any) -> Any:
-    """The value; the default where it is absent or null."""
-    value = default if hf.get(name) is None else hf[name]
-    if value is _MISSING:
-        raise InputError(f"config.json has no {name}; without it the weights cannot be read")
-    return value
-
-
-def _size(hf: Mapping[str, Any], name: str, default: Any = _MISSING, most: int = 2**31 - 1) -> int:
-    value = _value(hf, name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise InputError(f"config.json: {name} is {value!r}; expected a whole number from 1 to {most}")
-    return value
-
-
-def _number(hf: Mapping[str, Any], name: str, default: Any = _MISSING, least: float | None = None) -> Any:
-    """A number as it stands (an int stays one): above zero, or at least `least`."""
-    value = _value(hf, name, default)
-    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-    if not good or (value <= 0 if least is None else value < least):
-        expected = "above 0" if least is None else f"of at least {least:g}"
-        raise InputError(f"config.json: {name} is {value!r}; expected a number {expected}")
-    return value
-
-
-def _flag(hf: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = _value(hf, name, default)
-    if not isinstance(value, bool):
-        raise InputError(f"config.json: {name} is {value!r}; expected true or false")
-    return value
-
-
-def _require(
-    hf: Mapping[str, Any], name: str, allowed: tuple[Any, ...], why: str, default: Any = _MISSING
-) -> Any:
-    value = hf.get(name, allowed[0] if default is _MISSING else default)
-    if value not in allowed:
-        raise InputError(f"config.json: {name} is {value!r}, which cannot be honoured: {why}")
-    return value
-
-
-def _divides(width: int, heads: int, width_name: str, heads_name: str) -> None:
-    if width % heads:
-        raise InputError(f"config.json: {width_name} {width} is not a multiple of {heads_name} {heads}")
-
-
 def _check_heads(fields: Fields) -> None:
     if fields["n_head"] % fields["n_kv_head"]:
         raise InputError(
-            f"config.json: {fields['n_head']} heads cannot share {fields['n_kv_head']} heads of keys and values evenly"
+            f"config.json: {fields['n_head']} heads cannot share {fields['n_kv_head']} key and value heads"
         )
     if fields["positions"] == "rotary" and fields["head_dim"] % 2:
         raise InputError(

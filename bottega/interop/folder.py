@@ -1,6 +1,6 @@
 """Checkpoint folders in the Hugging Face layout: read with every check, written whole or not at all.
 
-Weights are read from safetensors alone. Pickled weights (`.bin`, `.pt`) can run code when opened and are never opened;
+Weights are read from safetensors alone. Pickled weights (`.bin`, `.pt`) can run code when opened and never are;
 code that a checkpoint names (`auto_map`) is never fetched nor run.
 """
 
@@ -42,7 +42,8 @@ LONGEST_JSON = 64 << 20  # bytes; the index of the largest public models has a f
 def locate(path_or_repo: str | Path) -> Path:
     """The folder itself, or a Hub repository's files in the local cache, downloaded where they are missing.
 
-    Raises InputError where neither a folder nor a repository has that name, WorkError where the Hub is out of reach.
+    Raises InputError where neither a folder nor a repository has that name, WorkError where the Hub is out of
+    reach.
     """
     path = Path(path_or_repo)
     if path.is_dir():
@@ -58,7 +59,7 @@ def locate(path_or_repo: str | Path) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; InputError where it is missing, no JSON, or something else than an object."""
+    """The object in a JSON file; InputError where it is missing, no JSON, or not an object."""
     if not path.is_file():
         raise InputError(f"{path.parent} has no {path.name}; a checkpoint folder needs one")
     if path.stat().st_size > LONGEST_JSON:
@@ -77,8 +78,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_folder(path_or_repo: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config.json and the tensors, as stored, of a GPT's folder or Hub repository.
 
-    Everything is checked against the configuration before the first tensor is read. Raises InputError (one line,
-    naming the file) for whatever is missing, damaged, or not what the configuration says.
+    Everything is checked against the configuration before the first tensor is read. Raises InputError (one
+    line, naming the file) for whatever is missing, damaged, or not what the configuration says.
     """
     folder = locate(path_or_repo)
     hf = read_json(folder / "config.json")
@@ -100,8 +101,8 @@ def write_folder(
 ) -> None:
     """Write config.json, model.safetensors, generation_config.json and a model card; all of it or nothing.
 
-    `tensors` carry the names of the configuration's architecture; `card` is added to the model card; `files_from` is
-    a folder whose tokenizer files come along. Raises WorkError where the disk does not take it.
+    `tensors` carry the names of the configuration's architecture; `card` is a paragraph of the model card;
+    `files_from` is a folder whose tokenizer files come along. Raises WorkError where it cannot be written.
     """
     folder = Path(folder)
     draft = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.tmp")
@@ -115,9 +116,10 @@ def write_folder(
         generation = {f"{name}_token_id": config.get(f"{name}_token_id") for name in ("bos", "eos", "pad")}
         _write_json(draft / "generation_config.json", {k: v for k, v in generation.items() if v is not None})
         (draft / "README.md").write_text(_model_card(config, tensors, card), encoding="utf-8")
-        for name in TOKENIZER_FILES if files_from else ():
-            if (files_from / name).is_file():
-                shutil.copyfile(files_from / name, draft / name)
+        if files_from is not None:
+            for path in (files_from / name for name in TOKENIZER_FILES):
+                if path.is_file():
+                    shutil.copyfile(path, draft / path.name)
         _write_json(draft / "config.json", config)
         _put_in_place(draft, folder)
     except (OSError, SafetensorError) as error:
@@ -207,8 +209,8 @@ def _download(repo: str) -> Path:
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise WorkError(
-            f"{repo}: there is no such folder here, and the Hub could not be reached ({_line(error)}); give a folder, "
-            f"or run `hf download {repo} --local-dir DIR` where there is a network and copy DIR"
+            f"{repo}: there is no such folder, and the Hub could not be reached ({_line(error)}); give a "
+            f"folder, or run `hf download {repo} --local-dir DIR` where there is a network and copy DIR"
         ) from None
 
 
@@ -236,6 +238,7 @@ def _put_in_place(draft: Path, folder: Path) -> None:
 
 def _model_card(config: Mapping[str, Any], tensors: Mapping[str, Tensor], card: str) -> str:
     count = sum(tensor.numel() for tensor in tensors.values())
+    data = card.strip() or "Its training data was not recorded here."
     kind, dtype = config["model_type"], config["dtype"]
     library = "bottega" if kind == OWN else "transformers"
     opening = (
@@ -245,7 +248,7 @@ def _model_card(config: Mapping[str, Any], tensors: Mapping[str, Tensor], card: 
     )
     return (
         f"---\nlibrary_name: {library}\npipeline_tag: text-generation\n---\n\n# A language model ({kind})\n\n"
-        f"{count:,} parameters in {dtype}.\n\n{card.strip() or 'Its training data was not recorded here.'}\n\n"
+        f"{count:,} parameters in {dtype}.\n\n{data}\n\n"
         f'{opening}: `bottega generate FOLDER "Once upon a time"`.\n'
     )
 

@@ -1,7 +1,7 @@
 """The tensors of `gpt2`, `openai-gpt`, `llama` and `qwen3` checkpoints, under our names and back.
 
-Two things differ beyond the names: GPT-1 and GPT-2 store matrices as input × output (`Conv1D`), and Llama and Qwen
-keep apart what we stack by rows (q, k, v; gate, up).
+Two things differ beyond the names: GPT-1 and GPT-2 store matrices as input × output (`Conv1D`), and Llama and
+Qwen keep apart what we stack by rows (q, k, v; gate, up).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Entry:
 
     ours: str
     theirs: tuple[str, ...]
-    rows: tuple[int, ...]  # of each part
+    rows: Shape  # of each part
     columns: int | None  # None: a vector
     transposed: bool = False  # stored as columns × rows there
 
@@ -111,8 +111,9 @@ def check_shapes(hf: Mapping[str, Any], stored: Mapping[str, Shape]) -> None:
     for what, found in (("missing", missing), ("unknown", unknown), ("of the wrong shape", wrong)):
         if found:
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            count = "1 tensor is" if len(found) == 1 else f"{len(found)} tensors are"
             raise InputError(
-                f"{len(found)} of the tensors {'is' if len(found) == 1 else 'are'} {what}: {', '.join(found[:3])}{more}; "
+                f"{count} {what}: {', '.join(found[:3])}{more}; "
                 "the weights are damaged or do not belong to this config.json"
             )
 
@@ -120,8 +121,8 @@ def check_shapes(hf: Mapping[str, Any], stored: Mapping[str, Shape]) -> None:
 def state_from_huggingface(hf: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as stored there → our names and shapes; dtypes stay.
 
-    Raises InputError where a tensor is missing, unknown or of the wrong shape, or where a head that should be the
-    embedding is not.
+    Raises InputError where a tensor is missing, unknown or of the wrong shape, or where a head that should be
+    the embedding is not.
     """
     check_shapes(hf, {name: tuple(tensor.shape) for name, tensor in state.items()})
     names = canonical_names(hf, state)
@@ -131,9 +132,9 @@ def state_from_huggingface(hf: Mapping[str, Any], state: Mapping[str, Tensor]) -
         if entry.transposed:
             parts = [part.t() for part in parts]
         ours[entry.ours] = (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
-    if HEAD in state and hf["model_type"] in NAMES and "head.weight" not in ours:
-        if not torch.equal(state[HEAD], ours["tok_emb.weight"]):
-            raise InputError(f"config.json ties the head to the embedding, but {HEAD} holds other numbers")
+    tied = "head.weight" not in ours
+    if tied and HEAD in state and not torch.equal(state[HEAD], ours["tok_emb.weight"]):
+        raise InputError(f"config.json ties the head to the embedding, but {HEAD} holds other numbers")
     return ours
 
 
@@ -141,7 +142,7 @@ def state_to_huggingface(hf: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
     """Our tensors → names and shapes as `transformers` stores them for this config.json; dtypes stay."""
     theirs = {}
     for entry in _entries(hf):
-        parts = state[entry.ours].detach().split(entry.rows)
+        parts = torch.split(state[entry.ours].detach(), list(entry.rows))
         for name, part in zip(entry.theirs, parts, strict=True):
             theirs[name] = (part.t() if entry.transposed else part).contiguous()
     return theirs

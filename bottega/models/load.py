@@ -1,0 +1,63 @@
+"""The model in a folder, of the right class: a run, a checkpoint, or a repository of the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bottega.errors import InputError
+
+if TYPE_CHECKING:
+    from bottega.models.gpt import GPT
+    from bottega.models.ngram import NgramModel
+    from bottega.text.tokenizer import Tokenizer
+
+
+def resolve(path: str | Path) -> Path:
+    """The checkpoint folder that `path` means: itself, a run's `latest`, or a Hub repository's local copy.
+
+    Raises InputError where it is none of these, WorkError where a repository would have to be fetched from a
+    Hub that is out of reach.
+    """
+    from bottega.interop.folder import locate
+
+    folder = Path(path)
+    if (folder / "config.json").is_file():
+        return folder
+    latest = folder / "latest"
+    if latest.is_dir():
+        return latest.resolve()  # the step itself, so that a training that goes on does not swap it under us
+    if folder.is_dir():
+        raise InputError(
+            f"{folder} is neither a checkpoint (it has no config.json) nor a run (it has no latest); "
+            "give the folder of a model"
+        )
+    return locate(path)
+
+
+def load(path: str | Path) -> GPT | NgramModel:
+    """The model in a run, a checkpoint folder or a Hub repository.
+
+    Raises InputError where its `model_type` is none that we know, or where the folder is damaged.
+    """
+    from bottega.interop.configs import ARCHITECTURES
+    from bottega.interop.folder import read_json
+    from bottega.models.gpt import GPT
+    from bottega.models.ngram import MODEL_TYPE as NGRAM
+    from bottega.models.ngram import NgramModel
+
+    folder = resolve(path)
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind in ARCHITECTURES:
+        return GPT.from_pretrained(folder)
+    if kind == NGRAM:
+        return NgramModel.load(folder)
+    known = ", ".join([*ARCHITECTURES, NGRAM])
+    raise InputError(f"{folder}: config.json: model_type is {kind!r}; the known ones are {known}")
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer of a run, a checkpoint folder or a Hub repository; InputError where it has none."""
+    from bottega.text.tokenizer import Tokenizer
+
+    return Tokenizer.load(resolve(path))
