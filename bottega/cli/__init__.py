@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import keyword
 import os
 import sys
@@ -24,24 +25,19 @@ VERBS = {
 }
 
 
-def _usage() -> str:
-    width = max(map(len, VERBS))
-    lines = "\n".join(f"  {verb:<{width}}  {line}" for verb, line in VERBS.items())
-    return (
-        "usage: bottega VERB …\n\nFrom raw text to a model behind the OpenAI API.\n\n"
-        f"{lines}\n\n`bottega VERB --help` explains a verb with an example. Start with: bottega quickstart"
-    )
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run one verb; leave with the exit code 0, 1 (failed work), 2 (wrong input) or 130 (Ctrl-C)."""
+    for stream in (sys.stdout, sys.stderr):
+        # Windows pipes are not UTF-8, and a file's name may not be: neither may stop a message.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
 def run(argv: list[str]) -> int:
     """Run one verb and return its exit code; no exception but `SystemExit` from the parser escapes."""
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_usage())
+        print(usage())
         return 0 if argv else 2
     if argv[0] in ("-V", "--version"):
         from bottega import __version__
@@ -50,34 +46,54 @@ def run(argv: list[str]) -> int:
         return 0
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
-        print(f"bottega: there is no verb {verb!r}; `bottega --help` lists them", file=sys.stderr)
-        return 2
+        return _complain(f"bottega: there is no verb {verb!r}; `bottega --help` lists them", 2)
     return _guarded(verb, rest)
+
+
+def usage() -> str:
+    """Return the page that `bottega --help` prints."""
+    width = max(map(len, VERBS))
+    lines = "\n".join(f"  {verb:<{width}}  {line}" for verb, line in VERBS.items())
+    return (
+        "usage: bottega VERB …\n\nFrom raw text to a model behind the OpenAI API.\n\n"
+        f"{lines}\n\n`bottega VERB --help` explains a verb with an example. Start with: bottega quickstart"
+    )
+
+
+def module_of(verb: str) -> str:
+    """Return the module of a verb; `import` is a keyword of Python, so its file is import_.py."""
+    return f"bottega.cli.{verb}_" if keyword.iskeyword(verb) else f"bottega.cli.{verb}"
 
 
 def _guarded(verb: str, rest: list[str]) -> int:
     from bottega.errors import BottegaError
 
     try:
-        module = f"{verb}_" if keyword.iskeyword(verb) else verb
-        importlib.import_module(f"bottega.cli.{module}").main(rest)
+        importlib.import_module(module_of(verb)).main(rest)
     except BottegaError as error:
-        print(f"bottega {verb}: {error}", file=sys.stderr)
-        return error.exit_code
+        return _complain(f"bottega {verb}: {error}", error.exit_code)
     except KeyboardInterrupt:
-        print(f"\nbottega {verb}: stopped", file=sys.stderr)
-        return 130
+        after_echo = "\n" if sys.stderr.isatty() else ""  # the terminal has just printed ^C
+        return _complain(f"{after_echo}bottega {verb}: stopped", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `bottega … | head` is no error
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"bottega {verb}: {where}{error.strerror or error}", file=sys.stderr)
-        return 1
+        return _complain(f"bottega {verb}: {where}{error.strerror or error}", 1)
+    except MemoryError:
+        return _complain(f"bottega {verb}: out of memory; give a smaller model, batch or context", 1)
     except Exception as error:
         if os.environ.get("BOTTEGA_DEBUG"):
             raise
+        message = " ".join(str(error).split())
         kind = type(error).__name__
-        print(f"bottega {verb}: internal error, {kind}: {error}; BOTTEGA_DEBUG=1 shows where", file=sys.stderr)
-        return 1
+        return _complain(
+            f"bottega {verb}: internal error, {kind}: {message} (BOTTEGA_DEBUG=1 shows where)", 1
+        )
     return 0
+
+
+def _complain(message: str, exit_code: int) -> int:
+    print(message, file=sys.stderr)
+    return exit_code

@@ -83,4 +83,6 @@ def _duration(years: float) -> str:
 
 
 def _dollars(amount: float) -> str:
-    return f"{amount / 1e6:,.2f} M$" if amount >= 1e6 else f"{amount:,.2f} $"
+    if amount >= 1e6:
+        return f"{amount / 1e6:,.2f} M$"
+    return f"{amount:,.0f} $" if amount >= 100 else f"{amount:,.2f} $"

@@ -18,7 +18,7 @@ HOURS_PER_YEAR = 365.25 * 24
 
 @dataclass(frozen=True)
 class Gpu:
-    """A device: the TFLOP/s that it sustains in training (not its peak), their source, and US dollars an hour."""
+    """A device: TFLOP/s that it sustains in training (not its peak), their source, US dollars an hour."""
 
     tflops: float
     price_per_hour: float
@@ -131,7 +131,7 @@ def kv_bytes_per_token(config: GPTConfig) -> int:
 
 
 def find_gpu(name: str) -> Gpu:
-    """Return a device of the table, or measure this machine for `cpu`; raises InputError for any other name."""
+    """Return a device of the table, or measure this machine for `cpu`; raises InputError for other names."""
     if name == "cpu":
         peak = measure_cpu()
         return Gpu(peak, 0.0, "its best 2048³ matrix product, so this is a lower bound")
