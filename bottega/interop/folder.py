@@ -1,7 +1,7 @@
 """Checkpoint folders in the Hugging Face layout: read with every check, written whole or not at all.
 
-Weights are read from safetensors alone. Pickled weights (`.bin`, `.pt`) can run code when opened and never are;
-code that a checkpoint names (`auto_map`) is never fetched nor run.
+Weights are read from safetensors alone. Pickled weights (`.bin`, `.pt`) are never opened, because that can
+run code; code that a checkpoint names (`auto_map`) is neither fetched nor run.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bottega.errors import InputError, WorkError
-from bottega.interop.configs import OWN
+from bottega.interop.configs import OWN, config_from_huggingface
 from bottega.interop.tensors import Shape, check_shapes
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -34,7 +37,9 @@ TOKENIZER_FILES = (
     "encoder.json",
     "vocab.bpe",
 )
+DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 DTYPES = ("F32", "F16", "BF16")
 LONGEST_JSON = 64 << 20  # bytes; the index of the largest public models has a few MB
 
@@ -83,12 +88,13 @@ def read_folder(path_or_repo: str | Path) -> tuple[dict[str, Any], dict[str, Ten
     """
     folder = locate(path_or_repo)
     hf = read_json(folder / "config.json")
+    with _naming(folder):
+        config_from_huggingface(hf)
     shards = weight_files(folder)
-    try:
-        check_shapes(hf, {name: shape for shard in shards for name, shape in _header(shard).items()})
-        return hf, {name: tensor for shard in shards for name, tensor in _tensors(shard).items()}
-    except InputError as error:
-        raise InputError(f"{folder}: {error}") from None
+    headers = {name: shape for shard in shards for name, shape in _header(shard).items()}
+    with _naming(folder):
+        check_shapes(hf, headers)
+    return hf, {name: tensor for shard in shards for name, tensor in _tensors(shard).items()}
 
 
 def write_folder(
@@ -97,12 +103,14 @@ def write_folder(
     tensors: Mapping[str, Tensor],
     *,
     card: str = "",
+    generation: Mapping[str, Any] | None = None,
     files_from: Path | None = None,
 ) -> None:
     """Write config.json, model.safetensors, generation_config.json and a model card; all of it or nothing.
 
     `tensors` carry the names of the configuration's architecture; `card` is a paragraph of the model card;
-    `files_from` is a folder whose tokenizer files come along. Raises WorkError where it cannot be written.
+    `generation` goes into generation_config.json beside the token ids of the configuration; `files_from` is a
+    folder whose tokenizer and own model card come along. Raises WorkError where it cannot be written.
     """
     folder = Path(folder)
     draft = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.tmp")
@@ -110,14 +118,15 @@ def write_folder(
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         _check_space(draft, tensors)
-        dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+        widest = reduce(torch.promote_types, (tensor.dtype for tensor in tensors.values()))
+        dtype = str(widest).removeprefix("torch.")
         config = dict(hf_config) | {"dtype": dtype, "torch_dtype": dtype}
         save_file(dict(tensors), draft / WEIGHTS, metadata={"format": "pt"})
-        generation = {f"{name}_token_id": config.get(f"{name}_token_id") for name in ("bos", "eos", "pad")}
-        _write_json(draft / "generation_config.json", {k: v for k, v in generation.items() if v is not None})
+        ids = {name: config[name] for name in TOKEN_IDS if config.get(name) is not None}
+        _write_json(draft / "generation_config.json", {**(generation or {}), **ids})
         (draft / "README.md").write_text(_model_card(config, tensors, card), encoding="utf-8")
         if files_from is not None:
-            for path in (files_from / name for name in TOKENIZER_FILES):
+            for path in (files_from / name for name in (*TOKENIZER_FILES, *DOCUMENTS)):
                 if path.is_file():
                     shutil.copyfile(path, draft / path.name)
         _write_json(draft / "config.json", config)
@@ -176,9 +185,7 @@ def _header(path: Path) -> dict[str, Shape]:
             odd = [name for name, part in slices.items() if part.get_dtype() not in DTYPES]
             if odd:
                 kind = slices[odd[0]].get_dtype()
-                raise InputError(
-                    f"{path.name}: {odd[0]} is stored as {kind}; expected one of {', '.join(DTYPES)}"
-                )
+                raise InputError(f"{path}: {odd[0]} is stored as {kind}; expected one of {', '.join(DTYPES)}")
             return {name: tuple(part.get_shape()) for name, part in slices.items()}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged ({_line(error)}); copy or download it again") from None
@@ -198,7 +205,7 @@ def _download(repo: str) -> Path:
         RepositoryNotFoundError,
     )
 
-    wanted = ["config.json", "generation_config.json", "*.safetensors", INDEX, *TOKENIZER_FILES]
+    wanted = ["config.json", "generation_config.json", "*.safetensors", INDEX, *TOKENIZER_FILES, *DOCUMENTS]
     try:
         return Path(snapshot_download(repo, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except GatedRepoError:
@@ -251,6 +258,15 @@ def _model_card(config: Mapping[str, Any], tensors: Mapping[str, Tensor], card: 
         f"{count:,} parameters in {dtype}.\n\n{data}\n\n"
         f'{opening}: `bottega generate FOLDER "Once upon a time"`.\n'
     )
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Say in which folder it was."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
 
 
 def _line(error: BaseException) -> str:

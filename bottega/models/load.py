@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bottega.errors import InputError
+from bottega.models.links import follow_link
 
 if TYPE_CHECKING:
     from bottega.models.gpt import GPT
@@ -24,9 +25,9 @@ def resolve(path: str | Path) -> Path:
     folder = Path(path)
     if (folder / "config.json").is_file():
         return folder
-    latest = folder / "latest"
-    if latest.is_dir():
-        return latest.resolve()  # the step itself, so that a training that goes on does not swap it under us
+    latest = follow_link(folder / "latest")  # the step itself: a training that goes on swaps the link
+    if latest is not None:
+        return latest
     if folder.is_dir():
         raise InputError(
             f"{folder} is neither a checkpoint (it has no config.json) nor a run (it has no latest); "
