@@ -1,22 +1,27 @@
 # Two commands do all set-up: `make start` and `make test`. Both may be run again at no cost.
-PYTHON ?= python3
+WINDOWS := $(filter Windows_NT,$(OS))
+PYTHON ?= $(if $(WINDOWS),python,python3)
 VENV ?= .venv
 # Where torch is looked for. A Linux user without a GPU avoids the CUDA build with
 #   make start TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
-BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(if $(WINDOWS),Scripts,bin)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Without build isolation the pinned setuptools builds the package, not the newest.
+INSTALL := $(PIP) --no-build-isolation --editable
+# One worker a core with one thread each; a file's tests share a worker, and so their fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 .PHONY: start test test-all lint clean
 
 start: $(VENV)/.installed
 	$(BIN)/bottega quickstart
 
-test: $(VENV)/.tested lint
-	$(BIN)/python -m pytest
+test: lint
+	$(PYTEST)
 
-test-all: $(VENV)/.tested lint
-	$(BIN)/python -m pytest -m ''
+test-all: lint
+	$(PYTEST) -m ''
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .
@@ -28,13 +33,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Bottega needs Python 3.11 or newer; name one with: make start PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(PIP) --editable .
+	@echo "Installing torch and the rest into $(VENV); this takes some minutes, once."
+	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
+	$(PIP) setuptools
+	$(INSTALL) '.[serve]'
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	$(PIP) --editable '.[test]'
+	$(INSTALL) '.[test]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -81,17 +81,20 @@ def _guarded(verb: str, rest: list[str]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"bottega {verb}: {where}{error.strerror or error}", 1)
-    except MemoryError:
-        return _complain(f"bottega {verb}: out of memory; give a smaller model, batch or context", 1)
     except Exception as error:
         if os.environ.get("BOTTEGA_DEBUG"):
             raise
-        message = " ".join(str(error).split())
-        kind = type(error).__name__
-        return _complain(
-            f"bottega {verb}: internal error, {kind}: {message} (BOTTEGA_DEBUG=1 shows where)", 1
-        )
+        return _complain(f"bottega {verb}: {_explain(error)}", 1)
     return 0
+
+
+def _explain(error: Exception) -> str:
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError":  # the latter is torch's, on a GPU
+        return "out of memory; give a smaller model, batch or context"
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("bottega"):
+        return f"needs the package {error.name}, which is not installed; try: pip install 'bottega[all]'"
+    return f"internal error, {kind}: {' '.join(str(error).split())} (BOTTEGA_DEBUG=1 shows where)"
 
 
 def _complain(message: str, exit_code: int) -> int:

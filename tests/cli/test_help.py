@@ -100,6 +100,7 @@ def test_version(capsys):
         (PermissionError(13, "Permission denied", "/locked/run"), 1, "/locked/run: Permission denied"),
         (OSError(28, "No space left on device"), 1, "No space left on device"),
         (MemoryError(), 1, "out of memory"),
+        (ModuleNotFoundError("No module named 'fastapi'", name="fastapi"), 1, "pip install 'bottega[all]'"),
         (ValueError("odd\nnews"), 1, "internal error, ValueError: odd news"),
     ],
 )
