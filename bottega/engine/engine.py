@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -32,20 +33,21 @@ class Request:
 
 
 class Stream:
-    """The steps of one request as they are drawn: `with engine.submit(r) as steps: async for step in steps`.
+    """The steps of the requests of one client, as they are drawn, each with its request's number.
 
-    Leaving the `with` aborts the request: its slot is free within one step. Iterating raises WorkError where
-    the engine fails or stops. It belongs to the event loop in which the request was submitted.
+    `with engine.submit(requests) as steps: async for i, step in steps`. Leaving the `with` aborts what is not
+    finished: its slots are free within one step. Iterating raises WorkError where the engine fails or stops.
+    It belongs to the event loop in which the requests were submitted.
     """
 
-    def __init__(self, request: Request) -> None:
-        self.row = Row(request.prompt, request.params.seeded(), request.choice, request.score_prompt)
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self.rows = [Row(r.prompt, r.params.seeded(), r.choice, r.score_prompt) for r in requests]
         self.aborted = False
+        self._unfinished = len(requests)
         self._loop = asyncio.get_running_loop()
-        self._steps: asyncio.Queue[Step | BottegaError] = asyncio.Queue()
-        self._finished = False
+        self._steps: asyncio.Queue[tuple[int, Step] | BottegaError] = asyncio.Queue()
 
-    def put(self, item: Step | BottegaError) -> None:
+    def put(self, item: tuple[int, Step] | BottegaError) -> None:
         """Hand an item over to the client's event loop; called by the engine's thread."""
         try:
             self._loop.call_soon_threadsafe(self._steps.put_nowait, item)
@@ -67,14 +69,23 @@ class Stream:
     def __aiter__(self) -> Stream:
         return self
 
-    async def __anext__(self) -> Step:
-        if self._finished:
+    async def __anext__(self) -> tuple[int, Step]:
+        if not self._unfinished:
             raise StopAsyncIteration
         item = await self._steps.get()
-        self._finished = isinstance(item, BottegaError) or item.finish_reason is not None
         if isinstance(item, BottegaError):
+            self._unfinished = 0
             raise item
+        self._unfinished -= item[1].finish_reason is not None
         return item
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the steps of a row go."""
+
+    stream: Stream
+    number: int
 
 
 class Engine:
@@ -85,21 +96,22 @@ class Engine:
         self.vocab_size = model.config.vocab_size
         self._model, self._end_of_text, self._slots = model.eval(), end_of_text, slots
         self._batch = self._new_batch()
-        self._waiting: deque[Stream] = deque()
-        self._running: dict[Row, Stream] = {}
+        self._waiting: deque[tuple[Row, _Place]] = deque()
+        self._running: dict[Row, _Place] = {}
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request) -> Stream:
-        """Queue a request; the stream yields its steps. Raises InputError where the context is too short."""
-        check_fits(request.prompt, request.params, self.context_length, self.vocab_size)
-        stream = Stream(request)
+    def submit(self, requests: Sequence[Request]) -> Stream:
+        """Queue one client's requests. Raises InputError where one does not fit into the context."""
+        for request in requests:
+            check_fits(request.prompt, request.params, self.context_length, self.vocab_size)
+        stream = Stream(requests)
         with self._changed:
             if self._stopping:
                 raise WorkError("the engine has stopped")
-            self._waiting.append(stream)
+            self._waiting.extend((row, _Place(stream, i)) for i, row in enumerate(stream.rows))
             self._changed.notify()
         return stream
 
@@ -132,10 +144,10 @@ class Engine:
                 self._drop_aborted()
                 free = self._slots - len(self._running)
                 newcomers = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-                self._running.update((stream.row, stream) for stream in newcomers)
+                self._running.update(newcomers)
             try:
                 if newcomers:
-                    self._deliver(self._batch.join([stream.row for stream in newcomers]))
+                    self._deliver(self._batch.join([row for row, _ in newcomers]))
                 if self._batch.rows:
                     self._deliver(self._batch.step())
             except Exception as error:
@@ -145,18 +157,18 @@ class Engine:
                     self._fail(WorkError(f"the engine failed: {error}"))
 
     def _drop_aborted(self) -> None:
-        self._waiting = deque(stream for stream in self._waiting if not stream.aborted)
-        for row in [row for row, stream in self._running.items() if stream.aborted]:
+        self._waiting = deque((row, place) for row, place in self._waiting if not place.stream.aborted)
+        for row in [row for row, place in self._running.items() if place.stream.aborted]:
             self._batch.leave(row)
             del self._running[row]
 
     def _deliver(self, steps: list[tuple[Row, Step]]) -> None:
         for row, step in steps:
-            stream = self._running[row] if step.finish_reason is None else self._running.pop(row)
-            stream.put(step)
+            place = self._running[row] if step.finish_reason is None else self._running.pop(row)
+            place.stream.put((place.number, step))
 
     def _fail(self, error: WorkError) -> None:
-        for stream in (*self._running.values(), *self._waiting):
+        for stream in {place.stream for place in (*self._running.values(), *dict(self._waiting).values())}:
             stream.put(error)
         self._running.clear()
         self._waiting.clear()
