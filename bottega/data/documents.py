@@ -35,7 +35,8 @@ def read_documents(
     """Yield the documents of every source, in order; the order of a folder is that of its sorted paths.
 
     A source is a file (text of any suffix; `.jsonl`, `.parquet` by their column `text_field`; compressed as
-    `.gz`, `.xz` or `.zst`), a folder of such files, a name in the catalog, or `hf://datasets/OWNER/NAME[:CONFIG]`.
+    `.gz`, `.xz` or `.zst`), a folder of such files, a name in the catalog, `hf://datasets/OWNER/NAME[:CONFIG]`,
+    or `embedded`: the embedded corpus without what its own split holds out.
     A folder's hidden files are passed over; those that are not text are skipped, and `report` hears how many.
     Raises `InputError` for a source that is not there, holds no text, or is damaged.
     """
@@ -61,8 +62,12 @@ def _read_source(source: str | Path, text_field: str, report: Report) -> Iterato
     elif str(source) in catalog.names():
         for file in catalog.locate(str(source)):
             yield from read_file(file, text_field)
+    elif str(source) == "embedded":
+        from bottega.data.embedded import embedded_documents  # which knows documents itself
+
+        yield from embedded_documents()[0]
     else:
-        known = ", ".join(catalog.names())
+        known = ", ".join(["embedded", *catalog.names()])
         raise InputError(f"{source}: no such file, folder or data set (data sets are {known})")
 
 

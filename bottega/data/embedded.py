@@ -1,7 +1,7 @@
 """The embedded corpus: the text that every installation carries, for training without a network.
 
-It is the standard library's source and docstrings, the prose behind `help()`, and the sources of the installed
-scientific packages. What it holds follows from the installed versions alone.
+It is the standard library's source and docstrings, the prose behind `help()`, and the sources of the
+installed scientific packages. What it holds follows from the installed versions alone.
 """
 
 from __future__ import annotations
@@ -22,22 +22,12 @@ from bottega.errors import WorkError
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "sympy", "mpmath", "networkx", "torch")
 HELD_OUT = 0.015  # of all modules
-SMALLEST, LARGEST = (
-    500,
-    100_000,
-)  # bytes of a module: less says nothing, more would be most of the held-out part
+# Bytes of a module: less is a stub, more would be most of the held-out part.
+SMALLEST, LARGEST = 700, 100_000
 
-# Besides tests: tables (encodings), what a program wrote, what belongs to another project.
-_LEFT_OUT = {
-    "test",
-    "tests",
-    "testing",
-    "idle_test",
-    "benchmarks",
-    "encodings",
-    "site-packages",
-    "dist-packages",
-}
+# Tests, and folders of tables or of other projects.
+_LEFT_OUT = {"test", "tests", "testing", "idle_test", "benchmarks"}
+_LEFT_OUT |= {"encodings", "site-packages", "dist-packages"}
 _LETTERS = string.ascii_letters.encode()
 _PROSE = 0.55  # the least share of letters among what is not space; tables of numbers have 0.005 to 0.5
 _TOPICS = "pydoc_data.topics"
@@ -73,7 +63,7 @@ def embedded_documents(
 
 
 def find_modules() -> Iterator[Module]:
-    """Yield the corpus's modules in a fixed order: the standard library, then what is installed of PACKAGES."""
+    """Yield the corpus's modules in a fixed order: the standard library, then PACKAGES as installed."""
     yield from _walk(Path(sysconfig.get_path("stdlib")), "")
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)  # finds a top-level package without importing it

@@ -58,9 +58,17 @@ def hold_out(documents: Iterable[Document], held_out: float | None = None, seed:
 
 
 def training_part(documents: Iterable[Document], held_out: Sequence[Document]) -> Iterator[Document]:
-    """Yield the documents that are neither held out nor near-copies of those, cut as `hold_out` cuts."""
-    texts = {document.text for document in held_out}
-    yield from without_copies((d for d in _enough(documents) if d.text not in texts), held_out)
+    """Yield the documents that are neither held out nor near-copies of those, cut as `hold_out` cuts.
+
+    Raises `InputError` where there are none.
+    """
+    held = {document.text for document in held_out}
+    left = without_copies(
+        (document for document in _enough(documents) if document.text not in held), held_out
+    )
+    if (first := next(left, None)) is None:
+        raise InputError("corpus too repetitive to hold anything out: all the rest copies it; give more text")
+    yield from itertools.chain([first], left)
 
 
 def by_hash(key: str, share: float, seed: int = 0) -> bool:
