@@ -113,7 +113,8 @@ def write_folder(
     folder whose tokenizer and own model card come along. Raises WorkError where it cannot be written.
     """
     folder = Path(folder)
-    draft = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.tmp")
+    name = folder.absolute().name.removeprefix(".")
+    draft = folder.absolute().with_name(f".{name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -245,7 +246,7 @@ def _put_in_place(draft: Path, folder: Path) -> None:
 
 def _model_card(config: Mapping[str, Any], tensors: Mapping[str, Tensor], card: str) -> str:
     count = sum(tensor.numel() for tensor in tensors.values())
-    data = card.strip() or "Its training data was not recorded here."
+    data = f"{card.strip()}\n\n" if card else ""
     kind, dtype = config["model_type"], config["dtype"]
     library = "bottega" if kind == OWN else "transformers"
     opening = (
@@ -255,7 +256,7 @@ def _model_card(config: Mapping[str, Any], tensors: Mapping[str, Tensor], card: 
     )
     return (
         f"---\nlibrary_name: {library}\npipeline_tag: text-generation\n---\n\n# A language model ({kind})\n\n"
-        f"{count:,} parameters in {dtype}.\n\n{data}\n\n"
+        f"{count:,} parameters in {dtype}.\n\n{data}"
         f'{opening}: `bottega generate FOLDER "Once upon a time"`.\n'
     )
 
