@@ -1,0 +1,462 @@
+"""The one loop: it owns when; the model owns what.
+
+`train` takes any module with `loss(batch) -> Loss`; one that learns otherwise overrides `step(batch, ctx)`.
+Killed at any step and called again with the same arguments, it ends with the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bottega.errors import InputError, Stopped, WorkError
+from bottega.nn.loss import Loss
+from bottega.training import budget, compilation, machine
+from bottega.training.checkpoints import Run, State, config_of, load_weights, locked, read_tensors
+from bottega.training.config import TrainingConfig, differing
+from bottega.training.context import WHOLE, Batch, Context, loss_of
+from bottega.training.curves import Curves
+from bottega.training.distributed import World, joined
+from bottega.training.estimate import ASSUMED_SHARE, estimate, flops_per_token, undisturbed
+from bottega.training.events import (
+    CheckpointEvent,
+    Event,
+    Listener,
+    Notice,
+    SampleEvent,
+    StepEvent,
+    ValidationEvent,
+)
+from bottega.training.interrupts import Interrupts, listening
+from bottega.training.precision import DTYPES, Weights
+from bottega.training.validation import Validation
+
+
+class Batches(Protocol):
+    """Where batches come from; the cursor (JSON-able) is part of every checkpoint."""
+
+    def next_batch(self) -> Batch:
+        """Return the next batch: tensors whose first dimension is this rank's share of the sequences."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the cursor."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go where the cursor says."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to: its last folder, and the last values on the held-out split."""
+
+    checkpoint: Path
+    step: int
+    tokens: int
+    seconds: float
+    validation: dict[str, float] = field(default_factory=dict)
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    out: Path,
+    config: TrainingConfig,
+    *,
+    validation: Validation | None = None,
+    sample: Callable[[nn.Module], str] | None = None,
+    tokenizer: Path | None = None,
+    on_event: Listener | None = None,
+) -> Result:
+    """Train `model` in the run `out`, or go on with it where it stands; return when its budget is spent.
+
+    `batches` gives `config.batch_size` sequences a step over all ranks. `validation(model)` returns values on
+    a held-out split, of which `loss` decides what is best; `sample(model)` a text to look at. `tokenizer` is
+    a folder whose files go into every checkpoint. Afterwards the model holds the weights of the last
+    checkpoint, in fp32.
+
+    Raises InputError where the run in `out` was started with another configuration; WorkError where disk or
+    memory do not suffice or the loss is no longer a number; Stopped after Ctrl-C, with everything saved.
+    """
+    device = next(model.parameters()).device
+    machine.keep_freed_memory()
+    with ExitStack() as stack:
+        world, interrupts = stack.enter_context(joined(device)), stack.enter_context(listening())
+        if world.writes:
+            stack.enter_context(locked(out))
+        session = _Session(model, batches, out, config, world, interrupts, on_event)
+        session.validation, session.sample, session.tokenizer = validation, sample, tokenizer
+        stack.callback(session.close)
+        return session.run()
+
+
+class _Session:
+    """One call of `train`."""
+
+    validation: Validation | None
+    sample: Callable[[nn.Module], str] | None
+    tokenizer: Path | None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Batches,
+        out: Path,
+        config: TrainingConfig,
+        world: World,
+        interrupts: Interrupts,
+        on_event: Listener | None,
+    ) -> None:
+        self.model, self.batches, self.config = model, batches, config
+        self.world, self.interrupts = world, interrupts
+        self.device = next(model.parameters()).device
+        self.listeners: list[Listener] = [on_event] if on_event is not None and world.writes else []
+        self.run_folder = Run(out)
+        self.context: Context | None = None
+        self.curves: Curves | None = None
+        self.recent: deque[tuple[int, float]] = deque(maxlen=20)  # tokens and seconds of the last steps
+        self.stopwatch = budget.Stopwatch(config.minutes or 0.0)
+        self.flops = flops_per_token(model)
+        self.peak = 0.0
+
+    # Setting up
+
+    def run(self) -> Result:
+        latest = self.run_folder.latest()
+        self.state = self._resumed_state(latest) if latest else self._new_state()
+        if latest and self.state.step == self.state.steps:
+            load_weights(self.model, latest)
+            self._emit(Notice(f"{self.run_folder.out} is finished: {self.state.step:,} steps"))
+            return self._result(latest)
+        self._prepare(latest)
+        if not latest:
+            self._validate()
+        return self._result(self._steps())
+
+    def _new_state(self) -> State:
+        precision = self.config.precision
+        if precision == "auto":
+            bf16 = machine.fastest_precision(self.device) == "bf16"
+            precision = "bf16" if self.world.first_says(bf16, self.device) else "fp32"
+        return State(precision=precision, config=asdict(self.config), model=config_of(self.model))
+
+    def _resumed_state(self, latest: Path) -> State:
+        state = self.run_folder.read_state(latest)
+        changed = differing(state.config, asdict(self.config)) + differing(state.model, config_of(self.model))
+        if changed:
+            raise InputError(
+                f"{self.run_folder.out} holds a run with another configuration ({'; '.join(changed)}); "
+                "use the same values to go on, or another --out to start anew"
+            )
+        return state
+
+    def _prepare(self, latest: Path | None) -> None:
+        state, dtype = self.state, DTYPES[self.state.precision]
+        if latest:
+            load_weights(self.model, latest)
+            self.batches.load_state_dict(state.cursor)
+        batch = self._peek()
+        needs = estimate(self.model, batch, self.config, dtype)
+        if self.world.writes:
+            self.run_folder.prepare(needs.checkpoint * (self.config.keep + 2))
+        self.weights = Weights(self.model, dtype, self.config.ema)
+        if latest and self.config.ema:
+            self.weights.load(read_tensors(latest, "masters"))
+        self.world.copy_from_first(self.weights.masters.values())
+        self.weights.refresh(self.weights.parameters)
+        self.context = Context(self.model, self.weights, self.config, self.world, dtype)
+        if latest:
+            self.context.load_state_dict(read_tensors(latest, "optimizer"))
+        if self.world.writes:
+            self.curves = Curves(self.run_folder.out, state.curves, state.step)
+            self.listeners.append(self.curves)
+        tokens = _tokens(batch) * self.world.size
+        state.steps = state.steps or budget.steps_of(self.config, tokens)
+        self._measure(needs.memory, tokens)
+        self.model.train()
+        self._compile(batch, tokens, resumed=latest is not None)
+        self._check_environment(resumed=latest is not None)
+
+    def _peek(self) -> Batch:
+        """The batch that comes next, without moving the cursor."""
+        cursor = self.batches.state_dict()
+        batch = self._to_device(self.batches.next_batch())
+        self.batches.load_state_dict(cursor)
+        rows = len(next(iter(batch.values()))) * self.world.size
+        if rows != self.config.batch_size:
+            raise InputError(
+                f"batches have {rows} sequences over all ranks; batch_size says {self.config.batch_size}"
+            )
+        return batch
+
+    def _measure(self, memory: int, tokens: int) -> None:
+        """Measure the machine, tell what the run will take, and refuse what does not fit."""
+        available = machine.memory_available(self.device)
+        if memory > available:
+            raise WorkError(
+                f"the run needs about {memory / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are "
+                "available; lower micro_batch_size or take a smaller model"
+            )
+        if self.flops is not None:
+            self.peak = machine.measured_peak(self.device, DTYPES[self.state.precision])
+        seconds = self._expected_seconds(tokens)
+        took = "" if seconds is None else f", about {_duration(seconds)}"
+        steps = "" if self.state.steps is None else f"{self.state.steps:,} steps of {tokens:,} tokens, "
+        n = sum(parameter.numel() for parameter in self.model.parameters())
+        self._emit(
+            Notice(
+                f"{n:,} parameters in {self.state.precision}; {steps}about {memory / 1e9:.1f} GB of memory{took}"
+            )
+        )
+
+    def _expected_seconds(self, tokens: int) -> float | None:
+        if self.config.minutes is not None:
+            return 60 * self.config.minutes
+        if self.flops is None or self.state.steps is None:
+            return None
+        left = (self.state.steps - self.state.step) * tokens / self.world.size
+        return left * self.flops / (ASSUMED_SHARE * self.peak)
+
+    def _compile(self, batch: Batch, tokens: int, *, resumed: bool) -> None:
+        state, began = self.state, time.perf_counter()
+        wanted = state.compiled if resumed else False
+        if not resumed:
+            seconds = self._expected_seconds(tokens)
+            wanted = compilation.wanted(self.config, self.model, self.device, seconds)
+            wanted = bool(self.world.first_says(wanted, self.device))
+        if wanted:
+            why = compilation.compiled(self.model, partial(self._rehearse, batch))
+            if why:
+                self._emit(Notice(f"torch.compile failed, so the run goes on without it: {why}"))
+            else:
+                self._emit(Notice(f"compiled in {time.perf_counter() - began:.0f} s"))
+            wanted = not why
+        if resumed and state.compiled != wanted:
+            self._emit(Notice("the run was compiled before: from here on it is not the same bit for bit"))
+        state.compiled = wanted
+        state.seconds += time.perf_counter() - began
+
+    def _rehearse(self, batch: Batch) -> None:
+        """Take a step without the update and without a trace."""
+        assert self.context is not None
+        self.context.rehearsing = True
+        try:
+            with undisturbed(self.model):
+                self._learn(batch)
+        finally:
+            self.context.rehearsing = False
+
+    def _check_environment(self, *, resumed: bool) -> None:
+        now = {
+            "machine": machine.kind(self.device),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "processes": self.world.size,
+        }
+        changed = differing(self.state.environment, now) if resumed else []
+        if changed:
+            text = "; ".join(changed)
+            self._emit(
+                Notice(f"resumed on another machine or setting ({text}): no longer the same bit for bit")
+            )
+        self.state.environment = now
+
+    # Stepping
+
+    def _steps(self) -> Path:
+        """Step until the budget is spent; return the last checkpoint."""
+        self.saved_at = time.monotonic()
+        while True:
+            seconds = self._step()
+            state = self.state
+            settled = state.steps is None and self._fix_steps(seconds)
+            last = state.steps is not None and state.step >= state.steps
+            every = budget.validate_every(self.config, state.steps)
+            improved = self._validate() if last or (every and state.step % every == 0) else False
+            stop = self.world.any(self.interrupts.raised, self.device)
+            by_step = self.config.save_every is not None and state.step % self.config.save_every == 0
+            by_clock = time.monotonic() - self.saved_at >= self.config.save_seconds
+            if last or stop or settled or improved or by_step or by_clock:
+                folder = self._save(best=improved)
+                if last:
+                    return folder
+            if stop:
+                raise Stopped(
+                    f"stopped after step {state.step:,} and saved in {self.run_folder.out}; "
+                    "the same command goes on from there"
+                )
+
+    def _step(self) -> float:
+        assert self.context is not None
+        began, state = time.perf_counter(), self.state
+        # Seeded anew at each step: no generator's state is ever saved, and who else draws disturbs nothing.
+        _seed(self.config.seed, state.step, self.world.rank)
+        batch = self._to_device(self.batches.next_batch())
+        self.context.begin(state.step, state.steps)
+        loss = self._learn(batch)
+        value = float(loss.mean)
+        norm = max(float(norm) for norm in self.context.gradient_norms.values())
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise WorkError(
+                f"at step {state.step + 1:,} the loss is {value} and the gradient's norm {norm}: the run has "
+                "diverged; its last checkpoint is sound; a lower learning_rate needs another --out"
+            )
+        seconds = time.perf_counter() - began
+        tokens = _tokens(batch) * self.world.size
+        state.step, state.tokens, state.seconds = (
+            state.step + 1,
+            state.tokens + tokens,
+            state.seconds + seconds,
+        )
+        self.recent.append((tokens, seconds))
+        self._emit(self._step_event(value, norm, {k: float(v / loss.count) for k, v in loss.metrics.items()}))
+        return seconds
+
+    def _learn(self, batch: Batch) -> Loss:
+        step: Any = getattr(self.model, "step", None)
+        if step is not None:
+            return step(batch, self.context)  # type: ignore[no-any-return]
+        assert self.context is not None
+        return self.context.optimize(WHOLE, partial(loss_of, self.model), batch)
+
+    def _step_event(self, loss: float, norm: float, metrics: dict[str, float]) -> StepEvent:
+        assert self.context is not None
+        state = self.state
+        tokens, seconds = (sum(values) for values in zip(*self.recent, strict=True))
+        speed = tokens / seconds
+        share = (
+            speed / self.world.size * self.flops / self.peak if self.flops is not None and self.peak else None
+        )
+        left = None if state.steps is None else (state.steps - state.step) * seconds / len(self.recent)
+        rate = self.config.learning_rate * self.context.multiplier
+        return StepEvent(
+            state.step,
+            state.steps,
+            loss,
+            rate,
+            norm,
+            state.tokens,
+            speed,
+            share,
+            state.seconds,
+            left,
+            metrics,
+        )
+
+    def _fix_steps(self, seconds: float) -> bool:
+        """Turn minutes into steps once enough have been timed; from here on only steps count."""
+        steps = self.stopwatch.decide(self.config, self.state.step, seconds)
+        said = int(self.world.first_says(-1 if steps is None else steps, self.device))
+        if said < 0:
+            return False
+        self.state.steps = said
+        self._emit(Notice(f"{self.config.minutes:g} minutes are {said:,} steps on this machine"))
+        return True
+
+    # Looking and keeping
+
+    def _validate(self) -> bool:
+        """Validate and sample; return whether this is the best so far."""
+        if self.validation is None and self.sample is None:
+            return False
+        began, state, improved = time.monotonic(), self.state, False
+        _seed(self.config.seed, 0, self.world.rank)
+        self.model.eval()
+        with torch.no_grad(), self.weights.evaluated(), torch.compiler.set_stance("force_eager"):
+            if self.validation is not None:
+                values = dict(self.validation(self.model))
+                state.validation = values
+                improved = state.best is None or values["loss"] < state.best["loss"]
+                if improved:
+                    state.best = {"step": state.step, "loss": values["loss"]}
+                self._emit(ValidationEvent(state.step, state.seconds, values, improved))
+            if self.sample is not None and self.world.writes:
+                self._emit(SampleEvent(state.step, self.sample(self.model)))
+        self.model.train()
+        self.stopwatch.aside = time.monotonic() - began
+        return improved
+
+    def _save(self, *, best: bool) -> Path:
+        assert self.context is not None
+        state, folder = self.state, self.run_folder.out / f"step-{self.state.step}"
+        if self.world.writes:
+            assert self.curves is not None
+            state.curves, state.cursor = self.curves.position(), self.batches.state_dict()
+            tensors: dict[str, Mapping[str, Tensor]] = {"optimizer": self.context.state_dict()}
+            if self.config.ema:
+                tensors["masters"] = self.weights.masters
+            with self.weights.in_full():
+                folder = self.run_folder.save(
+                    state,
+                    self.model,
+                    tensors,
+                    tokenizer=self.tokenizer,
+                    card=_card(state),
+                    best=best,
+                    keep=self.config.keep,
+                )
+            self._emit(CheckpointEvent(state.step, folder))
+        self.saved_at = time.monotonic()
+        return folder
+
+    def _result(self, folder: Path) -> Result:
+        state = self.state
+        return Result(folder, state.step, state.tokens, state.seconds, state.validation)
+
+    def _emit(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+    def _to_device(self, batch: Batch) -> Batch:
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+
+    def close(self) -> None:
+        """Leave the model plain: eager, fp32."""
+        compilation.undo(self.model)
+        if self.context is not None:
+            self.context.close()
+        if self.curves is not None:
+            self.curves.close()
+
+
+def _seed(seed: int, step: int, rank: int) -> None:
+    """Seed every generator for one step, each rank apart."""
+    mixed = int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]) >> 1
+    torch.manual_seed(mixed)
+    random.seed(mixed)
+    np.random.seed(mixed & 0xFFFFFFFF)
+
+
+def _tokens(batch: Batch) -> int:
+    """Tokens in a batch: its ids, or, where there are none, its rows."""
+    return batch["ids"].numel() if "ids" in batch else len(next(iter(batch.values())))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _card(state: State) -> str:
+    """The training part of the model card."""
+    rows = {
+        "steps": f"{state.step:,}",
+        "tokens": f"{state.tokens:,}",
+        "training time": _duration(state.seconds),
+    }
+    rows |= {f"held-out {name.replace('_', ' ')}": f"{value:.4f}" for name, value in state.validation.items()}
+    rows |= {name: str(value) for name, value in state.config.items() if value is not None}
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"## Training\n\nTrained with Bottega.\n\n| | |\n|---|---|\n{table}\n"

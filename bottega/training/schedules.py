@@ -1,0 +1,31 @@
+"""The learning rate over the run, as a multiple of its peak."""
+
+from __future__ import annotations
+
+import math
+
+from bottega.training.config import TrainingConfig
+
+COSINE_FLOOR = 0.1  # Brown et al. (2020, appendix B): cosine decay down to 10 % of the peak
+
+
+def multiplier(config: TrainingConfig, step: int, steps: int | None) -> float:
+    """Return the multiple of the peak rate for the update after `step` updates, of `steps` in all.
+
+    While a budget in minutes has not yet been turned into steps (`steps` is None) the rate warms up and
+    stays.
+
+    - wsd: warmup, stable, linear to zero over the last `decay_fraction` (Hu et al. 2024, section 4.2; the
+      linear decay to zero of Hägele et al. 2024, section 3).
+    - cosine: warmup, then half a cosine down to a tenth (Brown et al. 2020, appendix B).
+    - constant: warmup, then the peak.
+    """
+    warm = (step + 1) / config.warmup_steps if step < config.warmup_steps else 1.0
+    if steps is None or config.schedule == "constant":
+        return warm
+    if config.schedule == "wsd":
+        decay = max(1, round(config.decay_fraction * steps)) if config.decay_fraction else 0
+        # The last update still moves: zero itself would be reached one step after it.
+        return warm if step < steps - decay else min(warm, (steps - step) / (decay + 1))
+    progress = max(0, step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    return warm * (COSINE_FLOOR + (1 - COSINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
