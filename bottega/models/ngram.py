@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64
+from jaxtyping import Float64, Int32
 
 from bottega.errors import InputError
+from bottega.models.arpa import read_arpa, write_arpa
 from bottega.models.kneser_ney import (
     Level,
     NgramConfig,
@@ -24,6 +25,7 @@ from bottega.models.kneser_ney import (
     check_levels,
     count_ngrams,
     estimate,
+    find_keys,
     join_documents,
 )
 
@@ -76,20 +78,20 @@ class NgramModel:
             on_progress("smoothing", (order - 1) / order)
         return cls(config, estimate(counts, config))
 
-    def log_probs(self, ids: Tokens | Sequence[int]) -> Float64[np.ndarray, " scored"]:
+    def log_probs(self, ids: Tokens) -> Float64[np.ndarray, " scored"]:
         """Nats of each token of a document and of its end, each after all that went before it.
 
         An end-of-text among `ids` starts the context afresh, so many documents joined by it are scored in
         one call, which is much faster than one by one.
         """
-        stream = join_documents([np.asarray(ids)], self.config)
+        stream = join_documents([ids], self.config)
         last, context = stream[1:], stream[:-1]
         total = self.levels[0].log_prob[last].astype(np.float64)
         for below, level in zip(self.levels, self.levels[1:], strict=False):
             known = np.flatnonzero(context >= 0)
             ranks = np.full(len(last), -1, dtype=np.int32)
             wanted = (context[known].astype(np.int64) << self.config.token_bits) | last[known]
-            ranks[known] = _find(level.keys, wanted)
+            ranks[known] = find_keys(level.keys, wanted)
             hits = np.flatnonzero(ranks >= 0)
             total[known] += below.log_backoff[context[known]]
             total[hits] = level.log_prob[ranks[hits]]
@@ -97,20 +99,20 @@ class NgramModel:
             context[1:][last[:-1] == self.config.end_of_text] = -1
         return total
 
-    def score(self, ids: Tokens | Sequence[int]) -> Score:
+    def score(self, ids: Tokens) -> Score:
         """The log-probability of a document and its end, in nats, with the number of tokens scored."""
         nats = self.log_probs(ids)
         return Score(float(nats.sum()), len(nats))
 
-    def next_distribution(self, context: Tokens | Sequence[int] = ()) -> Float64[np.ndarray, " vocab"]:
+    def next_distribution(self, context: Tokens = ()) -> Float64[np.ndarray, " vocab"]:
         """The probability of each token after `context`, the beginning of a document."""
-        return self._distribution(join_documents([np.asarray(context)], self.config)[:-1])
+        return self._distribution(join_documents([context], self.config)[:-1])
 
-    def sample(self, n: int, seed: int, context: Tokens | Sequence[int] = ()) -> list[int]:
+    def sample(self, n: int, seed: int, context: Tokens = ()) -> list[int]:
         """Draw `n` tokens that follow `context`; a drawn end-of-text starts the next document."""
         rng = np.random.default_rng(seed)
         stream = np.empty(n + len(context) + 1, dtype=np.int32)
-        stream[: len(context) + 1] = join_documents([np.asarray(context)], self.config)[:-1]
+        stream[: len(context) + 1] = join_documents([context], self.config)[:-1]
         for end in range(len(context) + 1, len(stream)):
             cumulative = np.cumsum(self._distribution(stream[:end]))
             token = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
@@ -157,21 +159,27 @@ class NgramModel:
             tensors = load_file(folder / "model.safetensors")
             if len(tensors) != 3 * config.order:
                 raise ValueError(f"{len(tensors)} tensors instead of {3 * config.order}")
-            levels = [
-                Level(*(tensors[f"levels.{n}.{field.name}"] for field in fields(Level)))
-                for n in range(1, config.order + 1)
-            ]
+            levels = [_level(tensors, n) for n in range(1, config.order + 1)]
             check_levels(levels, config)
         except FileNotFoundError:
-            raise InputError(
-                f"{folder} has no model.safetensors; expected an n-gram model's folder"
-            ) from None
+            raise InputError(f"{folder} has no model.safetensors; expected an n-gram model") from None
         except (SafetensorError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"{folder / 'model.safetensors'} is damaged ({reason}); train the model again"
             ) from None
         return cls(config, levels)
+
+    def to_arpa(self, path: str | Path, token_name: Callable[[int], str]) -> None:
+        """Write the model as an ARPA file, each token under its own name; see `arpa.write_arpa`."""
+        write_arpa(path, self.config, self.levels, token_name)
+
+    @classmethod
+    def from_arpa(
+        cls, path: str | Path, token_id: Callable[[str], int], vocab_size: int, end_of_text: int
+    ) -> NgramModel:
+        """Read a model from an ARPA file whose words `token_id` knows; see `arpa.read_arpa`."""
+        return cls(*read_arpa(path, token_id, vocab_size, end_of_text))
 
     def _distribution(self, stream: Int32[np.ndarray, " time"]) -> Float64[np.ndarray, " vocab"]:
         history = stream[max(0, len(stream) - self.config.order + 1) :]
@@ -233,25 +241,20 @@ def best_order(
     return best, scores
 
 
-def _find(
-    keys: Int64[np.ndarray, " ngrams"], wanted: Int64[np.ndarray, " queries"]
-) -> Int32[np.ndarray, " queries"]:
-    """The place of each wanted key among the sorted ones, -1 where it is absent."""
-    if not len(keys):
-        return np.full(len(wanted), -1, dtype=np.int32)
-    order = np.argsort(wanted)  # sorted queries walk through memory: many times faster than at random
-    wanted = wanted[order]
-    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    found = np.empty(len(wanted), dtype=np.int32)
-    found[order] = np.where(keys[places] == wanted, places, -1)
-    return found
-
-
 def _corpus(documents: Iterable[Tokens], config: NgramConfig) -> Int32[np.ndarray, " time"]:
     stream = join_documents(documents, config)
     if (stream == config.end_of_text).all():
         raise InputError("the corpus has no tokens; expected at least one document with text")
     return stream
+
+
+def _level(tensors: dict[str, np.ndarray], n: int) -> Level:
+    keys, *logs = (tensors[f"levels.{n}.{field.name}"] for field in fields(Level))
+    if keys.dtype != np.int64 or keys.ndim != 1 or any(log.dtype != np.float32 for log in logs):
+        raise ValueError(f"the arrays of order {n} are not of the expected types")
+    if any(log.shape != keys.shape for log in logs):
+        raise ValueError(f"the arrays of order {n} are not equally long")
+    return Level(keys, *logs)
 
 
 def _read_config(folder: Path) -> NgramConfig:
@@ -268,6 +271,4 @@ def _read_config(folder: Path) -> NgramConfig:
         raise InputError(f"{folder} has no config.json; expected an n-gram model") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         names = ", ".join(field.name for field in fields(NgramConfig))
-        raise InputError(
-            f"{path} is no configuration of an n-gram model (model_type and whole numbers {names})"
-        ) from None
+        raise InputError(f"{path} is damaged; expected model_type and whole numbers {names}") from None
