@@ -45,12 +45,18 @@ class Tally:
 
 @contextlib.contextmanager
 def progress_bar(label: str = "tokenising") -> Iterator[Callable[[Progress], None]]:
-    """A live bar for `prepare(…, progress=bar)`: megabytes, speed, and time left where the end is known."""
+    """A live bar on stderr for `prepare(…, progress=bar)`: megabytes, speed, and time left if known.
+
+    Where stderr is no terminal nothing is shown.
+    """
+    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
 
-    columns = [DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
-    with Bar(TextColumn("{task.description}"), BarColumn(), *columns, transient=True) as bar:
+    console = Console(stderr=True)  # stdout is for results
+    numbers = DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description}"), BarColumn(), *numbers
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=None)
 
         def show(progress: Progress) -> None:

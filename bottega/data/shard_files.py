@@ -43,6 +43,7 @@ class TokenShards:
     n_bytes: int  # of text, in UTF-8
     vocab_size: int
     end_of_text: int
+    tokenizer_digest: str  # equal where the tokenizers are equal
     fingerprint: str  # of the tokens and their tokenizer: equal where the corpus is equal
     starts: Int64s  # per document: its first token in the shards laid end to end
     lengths: Int64s  # per document: tokens, without its end_of_text
@@ -74,6 +75,7 @@ class TokenShards:
             n_bytes=int(sizes[:, 1].sum()),
             vocab_size=meta["vocab_size"],
             end_of_text=meta["end_of_text"],
+            tokenizer_digest=meta["tokenizer"],
             fingerprint=_fingerprint(meta),
             starts=np.cumsum(sizes[:, 0]) - sizes[:, 0],
             lengths=sizes[:, 0] - 1,
