@@ -256,7 +256,7 @@ def _mismatch(kind: str, fields: Fields) -> str | None:
     band, context = fields["band"], fields["context_length"]
     if band is not None and context > band and fields["n_layer"] > 1:
         return (
-            f"its odd layers see only the last {band} of {context} tokens, which none there can say "
+            f"there all layers see all tokens, and here the odd ones only the last {band} of {context} "
             f"(a context of at most {band} could be exported)"
         )
     needs: Fields = {"norm_position": "pre"}

@@ -48,7 +48,7 @@ def test_each_family_has_its_architecture(fields: dict[str, Any], kind: str) -> 
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"band": 31}, "odd layers see only the last 31 of 32"),
+        ({"band": 31}, "the odd ones only the last 31 of 32"),
         (MODERN | {"band": 8}, "last 8 of 32"),
         ({"norm": "rmsnorm"}, "norm is 'layernorm', and here 'rmsnorm'"),
         ({"mlp": "swiglu"}, "mlp"),
