@@ -36,9 +36,11 @@ def write_arpa(
         token_name: a different word for each id, without white space, none of `<s>`, `</s>`, `<unk>`.
 
     Raises:
-        InputError: the names do not do.
+        InputError: the names do not do, or there is no folder for the file.
     """
     path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"{path} cannot be a file: it is a folder, or its folder is not there; name another")
     names = _names(config, token_name)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -143,6 +145,8 @@ class _Reader:
                 yield from file
         except FileNotFoundError:
             raise InputError(f"{self.path} does not exist; expected an ARPA file") from None
+        except IsADirectoryError:
+            raise InputError(f"{self.path} is a folder; expected an ARPA file") from None
         except UnicodeDecodeError:
             raise self.error("not UTF-8; expected an ARPA file as plain text") from None
 

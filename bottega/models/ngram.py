@@ -121,10 +121,15 @@ class NgramModel:
         return drawn
 
     def save(self, folder: str | Path) -> None:
-        """Write `model.safetensors` and `config.json` into `folder`, each whole or not at all."""
+        """Write `model.safetensors` and `config.json` into `folder`, each whole or not at all.
+
+        Raises:
+            InputError: the folder is a file, or holds another kind of model.
+        """
         from safetensors.numpy import save
 
         folder = Path(folder)
+        check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {
             f"levels.{n}.{name}": array
@@ -239,6 +244,15 @@ def best_order(
             best = model
     assert best is not None, "max(orders) has refused an empty sequence"
     return best, scores
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raise InputError where `NgramModel.save` would not write, so that long work need not end in it."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a folder for the model; name another")
+    if (folder / "config.json").exists():
+        _read_config(folder)  # an n-gram model may be replaced, any other may not
 
 
 def _corpus(documents: Iterable[Tokens], config: NgramConfig) -> Int32[np.ndarray, " time"]:

@@ -128,7 +128,7 @@ def test_tokens_that_neither_the_words_nor_unk_cover_are_refused(tmp_path: Path)
 
 def test_files_that_are_not_text_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x81")
-    for name, message in (("binary", "not UTF-8"), ("nowhere", "does not exist")):
+    for name, message in (("binary", "not UTF-8"), ("nowhere", "does not exist"), (".", "is a folder")):
         with pytest.raises(InputError, match=message):
             NgramModel.from_arpa(tmp_path / name, IDS.__getitem__, 4, END)
 
@@ -139,6 +139,13 @@ def test_names_that_are_no_words_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="named"):
         model.to_arpa(tmp_path / "model.arpa", lambda token: name if token != A else "same")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nowhere_to_write(tmp_path: Path) -> None:
+    model = NgramModel.fit([np.array([A, B])], 2, 4, END)
+    for path in (tmp_path, tmp_path / "nowhere" / "model.arpa"):
+        with pytest.raises(InputError, match="name another"):
+            model.to_arpa(path, "_abc".__getitem__)
 
 
 def test_byte_names_are_words_each_of_its_own() -> None:

@@ -316,6 +316,17 @@ def test_a_damaged_folder_is_refused(tmp_path: Path, damage: Callable[[Path], ob
     assert "\n" not in str(caught.value)
 
 
+def test_saving_replaces_an_ngram_model_and_nothing_else(tmp_path: Path) -> None:
+    model = NgramModel.fit(docs([A, B]), 2, 4, END)
+    NgramModel.fit(docs([A]), 1, 4, END).save(tmp_path)
+    model.save(tmp_path)
+    assert NgramModel.load(tmp_path).config.order == 2
+    other_type(tmp_path)
+    for folder, message in ((tmp_path, "describes a 'gpt2'"), (tmp_path / "model.safetensors", "is a file")):
+        with pytest.raises(InputError, match=message):
+            model.save(folder)
+
+
 @pytest.mark.parametrize(
     ("documents", "message"),
     [
