@@ -84,7 +84,7 @@ def _get(name: Positional[str]) -> None:
 
 
 def _prepare(
-    sources: Positional[tuple[str, *tuple[str, ...]]],
+    sources: Positional[tuple[str, ...]],
     tokenizer: str,
     out: Path,
     workers: int = 1,

@@ -42,6 +42,8 @@ def read_documents(
     """
     if isinstance(sources, str | Path):  # a str is a sequence of str, and would be read letter by letter
         sources = [sources]
+    if not sources:
+        raise InputError("no source given; name a file, a folder or a data set")
     for source in sources:
         documents = _read_source(source, text_field, report)
         if (first := next(documents, None)) is None:
@@ -84,7 +86,7 @@ def _read_folder(folder: Path, text_field: str, report: Report) -> Iterator[Docu
         yield from documents if first is None else itertools.chain([first], documents)
     if skipped:
         some = ", ".join(skipped[:3]) + (", …" if len(skipped) > 3 else "")
-        report(f"{folder}: skipped {len(skipped):,} files that are not text or not readable ({some})")
+        report(f"{folder}: skipped {len(skipped):,} of its files, not text or not readable ({some})")
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -118,10 +120,8 @@ def read_file(path: Path, text_field: str = "text") -> Iterator[Document]:
 
 def _record(record: dict[str, object], text_field: str, name: str) -> Iterator[Document]:
     if text_field not in record:
-        fields = ", ".join(record) or "none"
-        raise InputError(
-            f"{name}: no field {text_field!r} (it has {fields}); name the right one with --text-field"
-        )
+        fields = ", ".join(record)
+        raise InputError(f"{name}: no field {text_field!r} among {fields}; name one with --text-field")
     text = record[text_field]
     if not isinstance(text, str):
         raise InputError(f"{name}: field {text_field!r} holds {type(text).__name__}, but expected a string")
