@@ -56,9 +56,10 @@ def locate(path_or_repo: str | Path) -> Path:
     name = str(path_or_repo)
     if path.exists():
         raise InputError(f"{name} is a file; give the folder that holds config.json and {WEIGHTS}")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) or path.parent.is_dir():
         raise InputError(
-            f"{name}: there is no such folder, and it is no name of a repository on the Hub (OWNER/NAME)"
+            f"{name}: there is no such folder; give one, or OWNER/NAME of a repository on the Hub, "
+            "such as openai-community/gpt2"
         )
     return _download(name)
 
@@ -273,4 +274,8 @@ def _naming(folder: Path) -> Iterator[None]:
 def _line(error: BaseException) -> str:
     """The first line of a message, without the paths of temporary files."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.splitlines()[0].strip().rstrip(".") if text.strip() else type(error).__name__
+    return (
+        text.splitlines()[0].strip().removeprefix("Got: ").rstrip(".")
+        if text.strip()
+        else type(error).__name__
+    )

@@ -217,7 +217,14 @@ def test_code_in_a_checkpoint_is_not_run(folder: Path) -> None:
     assert GPT.from_pretrained(folder)(torch.zeros(1, 3, dtype=torch.int64)).shape == (1, 3, 31)
 
 
-def test_a_name_that_is_neither_folder_nor_repository(tmp_path: Path) -> None:
+def test_a_name_that_is_neither_folder_nor_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for name in ("runs/nowhere", "nowhere", "../nowhere"):  # a typing error, nothing to ask the Hub for
+        with pytest.raises(InputError, match="no such folder"):
+            read_folder(name)
     with pytest.raises(InputError, match="no such folder"):
         read_folder(tmp_path / "nowhere")
     (tmp_path / "file").touch()
