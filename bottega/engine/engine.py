@@ -42,8 +42,7 @@ class Stream:
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.rows = [Row(r.prompt, r.params.seeded(), r.choice, r.score_prompt) for r in requests]
-        self.aborted = False
-        self._unfinished = len(requests)
+        self.wanted = set(range(len(requests)))  # the numbers of the requests that are still to give steps
         self._loop = asyncio.get_running_loop()
         self._steps: asyncio.Queue[tuple[int, Step] | BottegaError] = asyncio.Queue()
 
@@ -52,11 +51,11 @@ class Stream:
         try:
             self._loop.call_soon_threadsafe(self._steps.put_nowait, item)
         except RuntimeError:  # the loop is closed: nobody listens any more
-            self.aborted = True
+            self.abort()
 
-    def abort(self) -> None:
-        """The client wants no more."""
-        self.aborted = True
+    def abort(self, number: int | None = None) -> None:
+        """The client wants no more of one request, or of any."""
+        self.wanted -= self.wanted if number is None else {number}
 
     def __enter__(self) -> Stream:
         return self
@@ -70,14 +69,17 @@ class Stream:
         return self
 
     async def __anext__(self) -> tuple[int, Step]:
-        if not self._unfinished:
-            raise StopAsyncIteration
-        item = await self._steps.get()
-        if isinstance(item, BottegaError):
-            self._unfinished = 0
-            raise item
-        self._unfinished -= item[1].finish_reason is not None
-        return item
+        while self.wanted:
+            item = await self._steps.get()
+            if isinstance(item, BottegaError):
+                self.wanted.clear()
+                raise item
+            number, step = item
+            if number in self.wanted:
+                if step.finish_reason is not None:
+                    self.wanted.discard(number)
+                return item
+        raise StopAsyncIteration
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ class _Place:
 
     stream: Stream
     number: int
+
+    @property
+    def wanted(self) -> bool:
+        return self.number in self.stream.wanted
 
 
 class Engine:
@@ -157,8 +163,8 @@ class Engine:
                     self._fail(WorkError(f"the engine failed: {error}"))
 
     def _drop_aborted(self) -> None:
-        self._waiting = deque((row, place) for row, place in self._waiting if not place.stream.aborted)
-        for row in [row for row, place in self._running.items() if place.stream.aborted]:
+        self._waiting = deque((row, place) for row, place in self._waiting if place.wanted)
+        for row in [row for row, place in self._running.items() if not place.wanted]:
             self._batch.leave(row)
             del self._running[row]
 

@@ -7,7 +7,7 @@ knows text: stop strings belong to whoever holds the tokenizer.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -180,7 +180,7 @@ def stream(
     params: SamplingParams | Sequence[SamplingParams],
     end_of_text: int,
     n: int = 1,
-) -> Iterator[tuple[int, Step]]:
+) -> Generator[tuple[int, Step], None, None]:
     """Continue every prompt `n` times, all together; yield (continuation, step) as each token is drawn.
 
     Continuation `i` belongs to prompt `i // n`. A row's tokens are those it would have alone. Raises
@@ -195,10 +195,12 @@ def stream(
         check_fits(prompt, one, model.config.context_length, model.config.vocab_size)
     seeded = [(list(prompt), one.seeded()) for prompt, one in zip(prompts, each, strict=True)]
     rows = [Row(prompt, one, choice) for prompt, one in seeded for choice in range(n)]
-    return _stream(model, rows, end_of_text) if rows else iter(())
+    return _stream(model, rows, end_of_text)
 
 
-def _stream(model: GPT, rows: list[Row], end_of_text: int) -> Iterator[tuple[int, Step]]:
+def _stream(model: GPT, rows: list[Row], end_of_text: int) -> Generator[tuple[int, Step], None, None]:
+    if not rows:
+        return
     number = {id(row): i for i, row in enumerate(rows)}
     context = model.config.context_length
     asked = (row.params.max_tokens for row in rows)

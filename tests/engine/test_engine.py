@@ -36,8 +36,8 @@ def engine(model: GPT) -> Iterator[Engine]:
 
 
 async def ids(engine: Engine, request: Request) -> list[int]:
-    with engine.submit(request) as steps:
-        return [step.token.id async for step in steps if step.token is not None]
+    with engine.submit([request]) as steps:
+        return [step.token.id async for _, step in steps if step.token is not None]
 
 
 def until(condition: Callable[[], bool], seconds: float = 5) -> None:
@@ -63,21 +63,34 @@ def test_more_clients_than_slots_each_get_their_own(model: GPT, engine: Engine) 
 def test_tokens_arrive_as_they_are_drawn(engine: Engine) -> None:
     async def first_of_many() -> tuple[int, int]:
         params = SamplingParams(seed=1, logit_bias={END: -100})
-        with engine.submit(Request([1], params)) as steps:
+        with engine.submit([Request([1], params)]) as steps:
             await anext(aiter(steps))
             running = engine.load[0]
-            rest = [step async for step in steps]
+            rest = [step async for _, step in steps]
         return running, len(rest)
 
     running, rest = asyncio.run(first_of_many())
     assert (running, rest) == (1, 510)  # it still ran when its first token was here
 
 
+def test_one_client_with_many_requests(model: GPT, engine: Engine) -> None:
+    params = SamplingParams(seed=2, max_tokens=9)
+
+    async def together() -> list[list[int]]:
+        gathered: list[list[int]] = [[] for _ in range(5)]
+        with engine.submit([Request([3], params, choice) for choice in range(5)]) as steps:
+            async for i, step in steps:
+                gathered[i] += [step.token.id] if step.token else []
+        return gathered
+
+    assert asyncio.run(together()) == [c.ids for c in generate(model, [[3]], params, END, n=5)]
+
+
 def test_leaving_aborts_and_the_waiting_one_enters(engine: Engine) -> None:
     params = SamplingParams(seed=1, logit_bias={END: -100})
 
     async def leave_early() -> list[int]:
-        streams = [engine.submit(Request([i], params)) for i in range(3)]
+        streams = [engine.submit([Request([i], params)]) for i in range(3)]
         for stream in streams:
             await anext(stream)
         waiting = asyncio.create_task(ids(engine, Request([5], SamplingParams(temperature=0, max_tokens=3))))
@@ -104,7 +117,7 @@ def test_a_client_that_is_cancelled_frees_its_slot(engine: Engine) -> None:
 
 def test_what_does_not_fit_is_refused_before_it_is_queued(engine: Engine) -> None:
     async def too_long() -> None:
-        engine.submit(Request([1] * 500, SamplingParams(max_tokens=13)))
+        engine.submit([Request([1] * 500, SamplingParams(max_tokens=13))])
 
     with pytest.raises(InputError, match="exceed the context of 512"):
         asyncio.run(too_long())
@@ -131,7 +144,7 @@ def test_stopping_ends_the_streams_at_once(model: GPT) -> None:
 
     async def stopped_midway() -> None:
         requests = [Request([i], SamplingParams(logit_bias={END: -100})) for i in range(2)]
-        streams = [engine.submit(request) for request in requests]
+        streams = [engine.submit([request]) for request in requests]
         await anext(streams[0])
         engine.stop()
         for stream in streams:
@@ -139,7 +152,7 @@ def test_stopping_ends_the_streams_at_once(model: GPT) -> None:
                 async for _ in stream:
                     pass
         with pytest.raises(WorkError, match="stopped"):
-            engine.submit(requests[0])
+            engine.submit(requests)
 
     asyncio.run(stopped_midway())
     engine.close()

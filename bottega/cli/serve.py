@@ -1,0 +1,83 @@
+"""`bottega serve`: models behind the OpenAI API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMetavarFromFieldName
+
+from bottega.errors import InputError
+
+if TYPE_CHECKING:
+    from bottega.server.served import Served
+
+DESCRIPTION = """Serve models behind the OpenAI API until Ctrl-C.
+
+Example: bottega serve runs/quickstart --port 8000"""
+
+
+def main(argv: list[str]) -> None:
+    """Parse the arguments and serve."""
+    markers = (FlagCreatePairsOff, PositionalMetavarFromFieldName, DisallowNone)
+    tyro.cli(_serve, args=argv, prog="bottega serve", description=DESCRIPTION, config=markers)
+
+
+def _serve(
+    models: Positional[tuple[str, ...]], host: str = "127.0.0.1", port: int = 8000, slots: int = 8
+) -> None:
+    """Serve models.
+
+    Args:
+        models: runs, checkpoint folders or Hub repositories; each is called by its last name, or NAME=PATH.
+        host: the address to listen on; other machines reach 0.0.0.0, but not the default.
+        port: the port to listen on; 0 takes a free one.
+        slots: how many requests of a model decode together; the others wait.
+    """
+    from bottega.server.run import listen, serve
+
+    if not models:
+        raise InputError("name at least one model, such as: bottega serve runs/quickstart")
+    if slots < 1:
+        raise InputError(f"--slots must be at least 1, not {slots}")
+    named = name_models(models)
+    listen(host, port).close()  # a taken port is told before the models are loaded
+    serve({name: _start(path, slots) for name, path in named.items()}, host, port)
+
+
+def name_models(given: tuple[str, ...]) -> dict[str, str]:
+    """Name → path: what is before `=`, else the folder's own name; a repository keeps its owner's.
+
+    Raises InputError where two have one name.
+    """
+    named: dict[str, str] = {}
+    for one in given:
+        name, separator, path = one.partition("=")
+        if not separator:
+            name, path = _own_name(one), one
+        if not name or not path:
+            raise InputError(f"{one!r}: expected NAME=PATH or a path")
+        if name in named:
+            raise InputError(f"two models are called {name!r}; name one of them: other-name={path}")
+        named[name] = path
+    return named
+
+
+def _own_name(path: str) -> str:
+    # Not resolved first: `latest` is a link to a step, and a run is called by its own name.
+    folder = Path(path).absolute()
+    if not folder.exists():
+        return path
+    return folder.parent.name if folder.name == "latest" else folder.name
+
+
+def _start(path: str, slots: int) -> Served:
+    from bottega.models.gpt import GPT
+    from bottega.models.load import load, load_tokenizer
+    from bottega.server.served import Served
+
+    model = load(path)
+    if not isinstance(model, GPT):
+        raise InputError(f"{path}: only a GPT can be served, not a {type(model).__name__}")
+    return Served.start(model, load_tokenizer(path), slots)

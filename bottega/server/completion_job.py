@@ -1,0 +1,133 @@
+"""One completions request on its way: its prompts as token ids, its requests to the engine, its answer."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from bottega.engine.engine import Request, Stream
+from bottega.errors import BottegaError
+from bottega.models.generation import FinishReason, Step
+from bottega.server.errors import envelope
+from bottega.server.pieces import Piece, Pieces, Placed, legacy_logprobs, place
+from bottega.server.reading import Prompt, check_combinations, check_context, read_prompts, sampling_params
+from bottega.server.schema import Choice, Completion, CompletionRequest, ErrorAnswer, Usage
+from bottega.server.served import Served
+
+
+class Job:
+    """Reads a body, asks the engine and words the answer. Candidate i belongs to prompt i // best_of."""
+
+    def __init__(self, body: CompletionRequest, served: Served) -> None:
+        check_combinations(body)
+        self.body, self.served = body, served
+        self.prompts = read_prompts(body, served)
+        self.params = sampling_params(body, served)
+        check_context(self.prompts, self.params, served, body.model)
+        self.n = body.n or 1
+        self.candidates = body.best_of or self.n
+        self.stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
+        self.id, self.created = f"cmpl-{uuid.uuid4().hex}", int(time.time())
+        self.drawn = 0  # tokens so far, for the usage
+
+    def requests(self) -> list[Request]:
+        """What the engine is asked for: every candidate of every prompt."""
+        score = bool(self.body.echo) and self.body.logprobs is not None
+        return [
+            Request(prompt.ids, self.params, candidate, score)
+            for prompt in self.prompts
+            for candidate in range(self.candidates)
+        ]
+
+    async def pieces(self, steps: Stream) -> AsyncIterator[tuple[int, Piece]]:
+        """The candidates' texts piece by piece, the prompt first where it is to be echoed."""
+        texts: dict[int, Pieces] = {}
+        async for i, step in steps:
+            prompt = self.prompts[i // self.candidates]
+            if i not in texts:
+                texts[i] = Pieces(self.served.tokenizer, self.stops, len(prompt.text))
+                if self.body.echo:
+                    yield i, self._echo(prompt, step)
+            self.drawn += step.token is not None
+            piece = texts[i].push(step)
+            if piece.finish_reason is not None:
+                steps.abort(i)  # a stop string ends the text, which the engine cannot know
+            yield i, piece
+
+    async def whole(self, steps: Stream) -> Completion:
+        """The answer in one piece."""
+        gathered = [_Candidate() for _ in self.requests()]
+        async for i, piece in self.pieces(steps):
+            gathered[i].add(piece)
+        choices = []
+        for at in range(0, len(gathered), self.candidates):
+            best = gathered[at : at + self.candidates]
+            if self.candidates > self.n:
+                best = sorted(best, key=_Candidate.mean_logprob, reverse=True)[: self.n]
+            choices += [
+                self._choice(c.as_piece(), at // self.candidates * self.n + k) for k, c in enumerate(best)
+            ]
+        return self._completion(choices, self._usage())
+
+    async def events(self, steps: Stream) -> AsyncIterator[str]:
+        """The answer as server-sent events, the last of them `[DONE]`, or an error."""
+        options = self.body.stream_options
+        with_usage = options is not None and bool(options.include_usage)
+        try:
+            async for i, piece in self.pieces(steps):
+                if piece.text or piece.tokens or piece.finish_reason is not None:
+                    yield _event(self._completion([self._choice(piece, i)]), with_usage)
+        except BottegaError as error:
+            yield f"data: {ErrorAnswer.model_validate(envelope(str(error), 503)).model_dump_json()}\n\n"
+            return
+        if with_usage:
+            yield _event(self._completion([], self._usage()), with_usage)
+        yield "data: [DONE]\n\n"
+
+    def _echo(self, prompt: Prompt, step: Step) -> Piece:
+        tokens = place(self.served.tokenizer, step.prompt) if prompt.text else []
+        return Piece(prompt.text, tokens, None, echo=True)
+
+    def _choice(self, piece: Piece, index: int) -> Choice:
+        n_top = self.body.logprobs
+        logprobs = None if n_top is None else legacy_logprobs(self.served.tokenizer, piece.tokens, n_top)
+        return Choice(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish_reason)
+
+    def _completion(self, choices: list[Choice], usage: Usage | None = None) -> Completion:
+        return Completion(
+            id=self.id, created=self.created, model=self.body.model, choices=choices, usage=usage
+        )
+
+    def _usage(self) -> Usage:
+        read = sum(len(prompt.ids) for prompt in self.prompts)
+        return Usage(prompt_tokens=read, completion_tokens=self.drawn, total_tokens=read + self.drawn)
+
+
+@dataclass
+class _Candidate:
+    """What one candidate has given so far."""
+
+    text: str = ""
+    tokens: list[Placed] = field(default_factory=list)
+    drawn: list[float] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+
+    def add(self, piece: Piece) -> None:
+        self.text += piece.text
+        self.tokens += piece.tokens
+        self.finish_reason = piece.finish_reason
+        if not piece.echo:
+            self.drawn += [token.logprob for _, token in piece.tokens if token.logprob is not None]
+
+    def as_piece(self) -> Piece:
+        return Piece(self.text, self.tokens, self.finish_reason)
+
+    def mean_logprob(self) -> float:
+        """What best_of compares: the log-probability per token of what was drawn."""
+        return sum(self.drawn) / len(self.drawn) if self.drawn else float("-inf")
+
+
+def _event(completion: Completion, with_usage: bool) -> str:
+    return f"data: {completion.model_dump_json(exclude=None if with_usage else {'usage'})}\n\n"

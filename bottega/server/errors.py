@@ -1,0 +1,91 @@
+"""Errors in OpenAI's envelope: `{"error": {"message", "type", "param", "code"}}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from bottega.errors import InputError, WorkError
+
+
+class ApiError(Exception):
+    """A refusal with its HTTP status, the field it is about and OpenAI's code for it."""
+
+    def __init__(
+        self, message: str, param: str | None = None, code: str | None = None, status: int = 400
+    ) -> None:
+        super().__init__(message)
+        self.message, self.param, self.code, self.status = message, param, code, status
+
+
+def envelope(message: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """The body of an error."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _respond(message: str, status: int, param: str | None = None, code: str | None = None) -> JSONResponse:
+    return JSONResponse(envelope(message, status, param, code), status)
+
+
+# What pydantic calls a fault, and what OpenAI calls it.
+_CODES = {"extra_forbidden": "unknown_parameter", "missing": "missing_required_parameter"}
+
+
+def refusal(error: RequestValidationError) -> JSONResponse:
+    """The first fault of a body that does not fit its schema."""
+    first = error.errors()[0]
+    kind, place = str(first["type"]), [str(part) for part in first["loc"][1:]]
+    if kind == "json_invalid":
+        return _respond("The body is not valid JSON; expected one JSON object.", 400, None, "invalid_json")
+    if not place:
+        return _respond(
+            "The body must be a JSON object, sent as application/json.", 400, None, "invalid_type"
+        )
+    param = place[0]
+    if kind == "extra_forbidden":
+        message = f"Unknown parameter: {param!r}."
+    elif kind == "missing":
+        message = f"Missing required parameter: {param!r}."
+    elif param == "prompt":  # a union: the faults of its four forms one by one would not help
+        message = "'prompt' must be a string, a list of strings, a list of token ids or a list of such lists."
+    else:
+        message = f"Invalid value for {'.'.join(place)!r}: {first['msg']}."
+    kind = "invalid_type" if kind.endswith("_type") else "invalid_value"
+    return _respond(message, 400, param, _CODES.get(str(first["type"]), kind))
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the application wear the envelope."""
+
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
+        return _respond(error.message, error.status, error.param, error.code)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return refusal(error)
+
+    @app.exception_handler(InputError)
+    async def wrong_input(_: Request, error: InputError) -> JSONResponse:
+        return _respond(str(error), 400, None, "invalid_value")
+
+    @app.exception_handler(WorkError)
+    async def failed(_: Request, error: WorkError) -> JSONResponse:
+        return _respond(str(error), 503, None, "service_unavailable")
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        messages = {
+            404: f"Invalid URL ({request.method} {request.url.path}).",
+            405: f"Not allowed: {request.method} on {request.url.path}.",
+        }
+        return _respond(messages.get(error.status_code, str(error.detail)), error.status_code)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
+        return _respond(f"The server failed on this request ({type(error).__name__}).", 500)

@@ -1,0 +1,114 @@
+"""Reading the body of a completions request: what its fields mean, and which combinations are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bottega.nn.sampling import SamplingParams
+from bottega.server.errors import ApiError
+from bottega.server.schema import CompletionRequest
+from bottega.server.served import Served
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as the model reads it and as its client wrote it: an empty one is read as a new document."""
+
+    ids: list[int]
+    text: str
+
+
+def check_combinations(body: CompletionRequest) -> None:
+    """Refuse what the fields together, or this kind of model, cannot do."""
+    if body.suffix:
+        message = f"The model {body.model!r} was not trained for insertion, so 'suffix' is not supported."
+        raise ApiError(message, "suffix", "unsupported_value")
+    if body.best_of is not None and body.best_of < (body.n or 1):
+        raise ApiError(
+            f"'best_of' ({body.best_of}) must be at least 'n' ({body.n}).", "best_of", "invalid_value"
+        )
+    if body.stream and body.best_of is not None and body.best_of > (body.n or 1):
+        raise ApiError(
+            "The best of several is known only at their end: 'best_of' above 'n' cannot be streamed.",
+            "best_of",
+            "unsupported_value",
+        )
+    if body.stream_options is not None and not body.stream:
+        raise ApiError(
+            "'stream_options' is only allowed with 'stream': true.", "stream_options", "invalid_value"
+        )
+    if body.stop is not None and "" in ([body.stop] if isinstance(body.stop, str) else body.stop):
+        raise ApiError("A stop string must not be empty.", "stop", "invalid_value")
+
+
+def read_prompts(body: CompletionRequest, served: Served) -> list[Prompt]:
+    """The prompts as token ids, from any of the field's four forms."""
+    given = body.prompt
+    if given is None or isinstance(given, str):
+        return [_read_prompt(given or "", served)]
+    if isinstance(given[0], int):
+        return [_read_prompt(given, served)]
+    return [_read_prompt(one, served) for one in given]
+
+
+def _read_prompt(given: str | Sequence[object], served: Served) -> Prompt:
+    if isinstance(given, str):
+        return Prompt(served.tokenizer.encode(given) or [served.tokenizer.end_of_text], given)
+    ids = [id for id in given if isinstance(id, int)]
+    for id in (min(ids), max(ids)):
+        _check_token(id, served, "prompt")
+    return Prompt(ids, served.tokenizer.decode(ids))
+
+
+def _check_token(id: int, served: Served, param: str) -> None:
+    last = min(served.engine.vocab_size, served.tokenizer.vocab_size) - 1
+    if not 0 <= id <= last:
+        message = f"Token {id} in '{param}' is not in the vocabulary, whose ids run from 0 to {last}."
+        raise ApiError(message, param, "invalid_value")
+
+
+def sampling_params(body: CompletionRequest, served: Served) -> SamplingParams:
+    """The sampling fields, with OpenAI's defaults."""
+
+    def given(value: float | None, default: float) -> float:
+        return default if value is None else value
+
+    return SamplingParams(
+        temperature=given(body.temperature, 1.0),
+        top_k=body.top_k or 0,
+        top_p=given(body.top_p, 1.0),
+        min_p=given(body.min_p, 0.0),
+        repetition_penalty=given(body.repetition_penalty, 1.0),
+        presence_penalty=given(body.presence_penalty, 0.0),
+        frequency_penalty=given(body.frequency_penalty, 0.0),
+        logit_bias=_read_bias(body.logit_bias or {}, served),
+        seed=body.seed,
+        max_tokens=16 if body.max_tokens is None else body.max_tokens,
+        logprobs=body.logprobs,
+    )
+
+
+def _read_bias(given: dict[str, float], served: Served) -> dict[int, int | float]:
+    bias: dict[int, int | float] = {}
+    for key, value in given.items():
+        if not (key.isascii() and key.isdigit()) or len(key) > 18:
+            raise ApiError(
+                f"'logit_bias' maps token ids to numbers; {key!r} is no id.", "logit_bias", "invalid_value"
+            )
+        _check_token(int(key), served, "logit_bias")
+        bias[int(key)] = value
+    return bias
+
+
+def check_context(prompts: Sequence[Prompt], params: SamplingParams, served: Served, model: str) -> None:
+    """Refuse what is longer than the model can read: nothing is cut in silence."""
+    context, wanted = served.engine.context_length, params.max_tokens or 0
+    longest = max(len(prompt.ids) for prompt in prompts)
+    if longest + wanted > context:
+        raise ApiError(
+            f"The context of {model!r} is {context} tokens, but {longest + wanted} were requested "
+            f"({longest} to read, {wanted} for the completion); shorten the prompt or lower max_tokens.",
+            "prompt" if longest > context else "max_tokens",
+            "context_length_exceeded",
+        )

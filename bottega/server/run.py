@@ -1,0 +1,106 @@
+"""Running the server until Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import json
+import socket
+from collections.abc import Callable, Mapping
+from types import FrameType
+
+import uvicorn
+
+from bottega.errors import InputError, WorkError
+from bottega.server.app import create_app
+from bottega.server.served import Served
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that says when it is ready, and ends open streams as soon as it is told to stop."""
+
+    def __init__(
+        self, config: uvicorn.Config, served: Mapping[str, Served], on_ready: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self.served, self.on_ready = served, on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self.on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; without their engines the open streams end, so that nothing is left to wait for."""
+        for one in self.served.values():
+            one.engine.stop()
+        super().handle_exit(sig, frame)
+
+
+def serve(served: Mapping[str, Served], host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve models by name until Ctrl-C, which raises KeyboardInterrupt; port 0 takes any free one.
+
+    Raises InputError where the port is taken or the address is not this machine's, WorkError where the system
+    forbids it.
+    """
+    listener = listen(host, port)
+    address = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    app = create_app(served, loopback_only=is_loopback(host))
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
+    server = Server(config, served, lambda: print(greeting(list(served), address), flush=True))
+    try:
+        server.run([listener])
+    finally:
+        listener.close()
+        for one in served.values():
+            one.engine.close()
+
+
+def greeting(names: list[str], address: str) -> str:
+    """What a newcomer needs to know: where it is, and a first request."""
+    body = json.dumps({"model": names[0], "prompt": "Once upon a time", "max_tokens": 32}, ensure_ascii=False)
+    body = body.replace("'", "'\\''")
+    return (
+        f"\nServing {', '.join(names)} at http://{address}/v1 (Ctrl-C stops). Try:\n\n"
+        f"  curl http://{address}/v1/completions -H 'Content-Type: application/json' \\\n    -d '{body}'\n"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket, so that a taken port is told before any work."""
+    if not 0 <= port <= 65535:
+        raise InputError(f"port {port}: expected a number from 0 to 65535")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise _explain(error, host, port) from None
+    return listener
+
+
+def _explain(error: OSError, host: str, port: int) -> Exception:
+    if error.errno == errno.EADDRINUSE:
+        free = listen(host, 0)
+        with free:
+            return InputError(
+                f"port {port} on {host} is taken; pass a free one: --port {free.getsockname()[1]}"
+            )
+    if error.errno == errno.EACCES:
+        return WorkError(
+            f"port {port} needs the administrator's rights; pass one above 1023, such as --port 8000"
+        )
+    return InputError(
+        f"cannot listen on {host}: {error.strerror}; pass an address of this machine with --host"
+    )
