@@ -1,0 +1,159 @@
+"""Reads tokenizer files into one form, that of tokenizer.json: Hugging Face's own, GPT-2's pair of files, tiktoken's."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from bottega.errors import InputError
+from bottega.text.bytelevel import CL100K, GPT2, definition, merges_of, to_bytes, to_characters
+
+# The published vocabularies, known by the SHA-256 of their lines in order of rank (which is that of the files
+# as published, whatever their name, and also after a transfer has changed the line ends), because a .tiktoken
+# file says neither how text is split nor which special tokens there are.
+_FIM = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
+_PUBLISHED: dict[str, tuple[str, dict[str, int]]] = {
+    "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930": (
+        GPT2,
+        {"<|endoftext|>": 50256},
+    ),  # r50k
+    "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069": (
+        GPT2,
+        {"<|endoftext|>": 50256},
+    ),  # p50k
+    "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7": (  # cl100k
+        CL100K,
+        {
+            "<|endoftext|>": 100257,
+            **dict(zip(_FIM, range(100258, 100261), strict=True)),
+            "<|endofprompt|>": 100276,
+        },
+    ),
+}
+_EXPECTED = "expected tokenizer.json, encoder.json with vocab.bpe, or a .tiktoken file"
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tokenizer in a file or folder as (tokenizer.json, tokenizer_config.json); the second is {} where absent.
+
+    Raises InputError where there is none, it is damaged, or it is of a kind that is not read here.
+    """
+    file = _find(path) if path.is_dir() else path
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file or folder; {_EXPECTED}") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    if content.startswith(b"#version"):  # vocab.bpe: its other half has the ids
+        return _gpt2(_beside(file, "encoder.json", "vocab.json"), file), _config(file.parent)
+    if content[:1] != b"{":
+        return _tiktoken(file, content), {}
+    data = _json(file)
+    if all(isinstance(id, int) for id in data.values()):
+        return _gpt2(file, _beside(file, "vocab.bpe", "merges.txt")), _config(file.parent)
+    return checked(data, file), _config(file.parent)
+
+
+def _find(folder: Path) -> Path:
+    names = "tokenizer.json", "encoder.json", "vocab.bpe", "merges.txt"
+    for candidate in [folder / name for name in names] + sorted(folder.glob("*.tiktoken"))[:2]:
+        if candidate.is_file():
+            several = candidate.suffix == ".tiktoken" and len(list(folder.glob("*.tiktoken"))) > 1
+            if several:
+                raise InputError(f"{folder}: holds several .tiktoken files; name one of them")
+            return candidate
+    if (folder / "tokenizer.model").is_file():
+        raise InputError(
+            f"{folder}: has only tokenizer.model (SentencePiece), which is not byte-level BPE; {_EXPECTED}"
+        )
+    raise InputError(f"{folder}: holds no tokenizer; {_EXPECTED}")
+
+
+def _beside(file: Path, *names: str) -> Path:
+    for name in names:
+        if (file.parent / name).is_file():
+            return file.parent / name
+    raise InputError(f"{file}: is half a tokenizer; {' or '.join(names)} is expected beside it")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise InputError(f"{file}: is damaged: not valid JSON; get the file again") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{file}: is not a tokenizer; {_EXPECTED}")
+    return data
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    file, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+    config = _json(file) if file.is_file() else {}
+    if template.is_file():  # where newer checkpoints keep what older ones have in the configuration
+        config["chat_template"] = template.read_text(encoding="utf-8")
+    return config
+
+
+def checked(data: dict[str, Any], file: Path) -> dict[str, Any]:
+    """A tokenizer.json whose model is a BPE that can say the bytes of every token; else InputError with the reason."""
+    model = data.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict | list):
+        raise InputError(f"{file}: is not a tokenizer.json: it has no model with a vocabulary; {_EXPECTED}")
+    kind = model.get("type", "BPE")
+    if kind != "BPE":
+        raise InputError(
+            f"{file}: is a {kind} tokenizer; byte-level BPE is expected (GPT-2's, Llama 3's, Qwen's kind)"
+        )
+    added = [token["content"] for token in data.get("added_tokens") or []]
+    tokens = [token for token in model["vocab"] if token not in added]
+    if model.get("end_of_word_suffix") is None and any(to_bytes(token) is None for token in tokens):
+        raise InputError(f"{file}: is a BPE of characters (SentencePiece's kind); byte-level BPE is expected")
+    # A tokenizer that cuts texts short or fills them up unasked would do so in silence.
+    return (
+        {"normalizer": None, "pre_tokenizer": None}
+        | data
+        | {
+            "added_tokens": data.get("added_tokens") or [],
+            "truncation": None,
+            "padding": None,
+        }
+    )
+
+
+def _gpt2(encoder: Path, bpe: Path) -> dict[str, Any]:
+    vocab = _json(encoder)
+    lines = bpe.read_text(encoding="utf-8").split("\n")
+    merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines[1:] if line)]
+    unions = [left + right for left, right in merges]
+    tokens = {token for token in vocab if len(token) == 1} | set(unions)
+    wrong = next((token for token in tokens if token not in vocab or to_bytes(token) is None), None)
+    if wrong is not None or not all(right for _, right in merges):
+        raise InputError(
+            f"{bpe}: does not belong to {encoder}: {wrong!r} is not in both; get the two files together"
+        )
+    special = {token: id for token, id in vocab.items() if token not in tokens}
+    return definition({token: id for token, id in vocab.items() if token in tokens}, merges, GPT2, special)
+
+
+def _tiktoken(file: Path, content: bytes) -> dict[str, Any]:
+    try:
+        pairs = [line.split() for line in content.splitlines() if line.strip()]
+        ranks = {base64.b64decode(token, validate=True): int(rank) for token, rank in pairs}
+    except (ValueError, binascii.Error):
+        raise InputError(f"{file}: is not a tokenizer; {_EXPECTED}") from None
+    ordered = sorted(ranks.items(), key=lambda item: item[1])
+    digest = hashlib.sha256(b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for token, rank in ordered))
+    if digest.hexdigest() not in _PUBLISHED:
+        raise InputError(
+            f"{file}: {len(ranks)} tokens, but neither r50k, p50k nor cl100k as published; a .tiktoken file does not "
+            "say how it splits text, so only those can be read: get the file again, or use a tokenizer.json"
+        )
+    pattern, special = _PUBLISHED[digest.hexdigest()]
+    vocab = {to_characters(token): rank for token, rank in ordered}
+    merges = [(to_characters(left), to_characters(right)) for left, right in merges_of(ranks)]
+    return definition(vocab, merges, pattern, special)
