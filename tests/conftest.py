@@ -14,7 +14,7 @@ install_import_hook(["bottega.nn", "bottega.models", "bottega.training"], "beart
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data beside the clone, or the one that BOTTEGA_DATA names; tests that need it skip without."""
+    """The folder of real data beside the clone, or BOTTEGA_DATA; tests that need it skip without."""
     folder = Path(os.environ.get("BOTTEGA_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"needs the real data in {folder}")

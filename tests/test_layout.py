@@ -73,6 +73,13 @@ def test_links_between_the_documents_lead_somewhere():
     assert not broken
 
 
+def test_the_index_of_the_documents_names_every_page():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    assert [
+        p.name for p in sorted((ROOT / "docs").glob("*.md")) if p.name != "README.md" and p.name not in index
+    ] == []
+
+
 def _name(requirement: str) -> str:
     return _canonical(re.split(r"[\s\[<>=!~;]", requirement)[0])
 
