@@ -28,16 +28,21 @@ def _import(source: Positional[str], out: Path, json_: Annotated[bool, arg(name=
         out: the new run, which must not exist yet.
         json_: print one JSON object.
     """
+    from bottega.errors import InputError
     from bottega.interop.convert import import_checkpoint
     from bottega.models.links import set_link
-    from bottega.models.load import resolve
+    from bottega.models.load import load_tokenizer, resolve
 
     step = import_checkpoint(resolve(source), out, source)
     set_link(out / "latest", step.name)
-    tokenizer = (step / "tokenizer.json").is_file()
+    try:
+        load_tokenizer(step)
+        trouble = None
+    except InputError as error:
+        trouble = str(error)
     if json_:
-        print(json.dumps({"model": str(out), "folder": str(step), "tokenizer": tokenizer}))
-        return
-    print(f'{out} holds the model; try: bottega generate {out} "Once upon a time"')
-    if not tokenizer:
-        print(f"{source} has no tokenizer.json: copy one into {step} to give the model text")
+        print(json.dumps({"model": str(out), "folder": str(step), "tokenizer": trouble is None}))
+    elif trouble is None:
+        print(f'{out} holds the model; try: bottega generate {out} "Once upon a time"')
+    else:
+        print(f"{out} holds the model, but text cannot be given to it: {trouble}")

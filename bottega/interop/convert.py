@@ -58,9 +58,12 @@ def export_huggingface(folder: Path, out: Path) -> str:
 def _token_ids(hf: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Where texts begin and end: as the checkpoint says, else as its tokenizer does."""
     given = {name: hf[name] for name in TOKEN_IDS if hf.get(name) is not None}
-    if "eos_token_id" in given or not (folder / "tokenizer.json").is_file():
+    if "eos_token_id" in given:
         return given
-    end = Tokenizer.load(folder).end_of_text
+    try:
+        end = Tokenizer.load(folder).end_of_text
+    except InputError:  # there is no tokenizer that we read, and the model is worth having without one
+        return given
     return {"bos_token_id": end, "eos_token_id": end} | given
 
 
