@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,7 +110,7 @@ def _score(
     if json_:
         print(json.dumps(result))
     else:
-        print(f"{total:.2f} nats for {tokens:,} tokens, the ends of {n_documents:,} documents included")
+        print(f"{total:.2f} nats for {tokens:,} tokens in {n_documents:,} documents, their ends included")
         print(f"{result['bits_per_byte']:.4f} bits per byte, perplexity {result['perplexity']:.2f} per token")
 
 
@@ -130,7 +131,8 @@ def _sample(model: Positional[str], prompt: str = "", tokens: int = 100, seed: i
         raise InputError(f"--tokens is {tokens} and --seed {seed}; expected 0 or more of each")
     ngram, tokenizer = _load(model)
     context = tokenizer.encode(prompt)
-    print(prompt + tokenizer.decode(ngram.sample(tokens, seed, context)))
+    drawn = b"".join(_token_bytes(tokenizer, token) for token in ngram.sample(tokens, seed, context))
+    print(prompt + drawn.decode("utf-8", errors="replace"))
 
 
 def _arpa(model: Positional[str], out: Path) -> None:
@@ -207,10 +209,7 @@ def _documents(text: str, text_field: str) -> Iterator[Document]:
     from bottega.data.documents import Document, read_documents
     from bottega.errors import InputError
 
-    exists = False
-    with suppress(OSError, ValueError):  # a text can be too long for a name, or hold what no name may
-        exists = Path(text).exists()
-    if exists:
+    if os.path.exists(text):  # noqa: PTH110, a Path raises on a text that is too long for a name
         yield from read_documents([text], text_field)
     elif text:
         yield Document(text, "the text given")
@@ -235,7 +234,16 @@ def _load(path: str) -> tuple[NgramModel, Tokenizer]:
 def _names(tokenizer: Tokenizer) -> list[str]:
     from bottega.models.arpa import byte_names
 
-    return byte_names([tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)])
+    return byte_names([_token_bytes(tokenizer, token) for token in range(tokenizer.vocab_size)])
+
+
+def _token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
+    from bottega.errors import InputError
+
+    try:
+        return tokenizer.token_bytes(token)
+    except InputError:  # published vocabularies have unused ids, which keep a sliver of probability here
+        return b""
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from jaxtyping import Int32, Int64
 
 from bottega.errors import InputError
 from bottega.models.kneser_ney import Level, NgramConfig, find_keys
+from bottega.text.bytelevel import to_characters
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0  # the format's logarithm of zero
@@ -154,7 +155,7 @@ class _Reader:
         """The next line without the white space around it."""
         line = next(self._lines, None)
         if line is None:
-            raise self.error("the file ends here, without \\end\\")
+            raise self.error("the file ends here; expected the rest of an ARPA file")
         self.number += 1
         self.line = line.strip()
         return self.line
@@ -307,12 +308,9 @@ def byte_names(tokens: Sequence[bytes]) -> list[str]:
 
     A name that is empty, taken, or one of the format's own gets `#` and the token's id behind it.
     """
-    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    letters = {byte: chr(byte) for byte in visible} | {b: chr(256 + i) for i, b in enumerate(hidden)}
     names = {"": -1, START: -1, END: -1, UNKNOWN: -1}
     for token, content in enumerate(tokens):
-        name = "".join(letters[byte] for byte in content)
+        name = to_characters(content)
         while name in names:
             name += f"#{token}"
         names[name] = token
