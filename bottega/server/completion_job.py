@@ -12,7 +12,14 @@ from bottega.errors import BottegaError
 from bottega.models.generation import FinishReason, Step
 from bottega.server.errors import envelope
 from bottega.server.pieces import Piece, Pieces, Placed, legacy_logprobs, place
-from bottega.server.reading import Prompt, check_combinations, check_context, read_prompts, sampling_params
+from bottega.server.reading import (
+    Prompt,
+    check_combinations,
+    check_context,
+    read_prompts,
+    sampling_params,
+    stop_strings,
+)
 from bottega.server.schema import Choice, Completion, CompletionRequest, ErrorAnswer, Usage
 from bottega.server.served import Served
 
@@ -28,7 +35,7 @@ class Job:
         check_context(self.prompts, self.params, served, body.model)
         self.n = body.n or 1
         self.candidates = body.best_of or self.n
-        self.stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
+        self.stops = stop_strings(body)
         self.id, self.created = f"cmpl-{uuid.uuid4().hex}", int(time.time())
         self.drawn = 0  # tokens so far, for the usage
 

@@ -38,8 +38,14 @@ def check_combinations(body: CompletionRequest) -> None:
         raise ApiError(
             "'stream_options' is only allowed with 'stream': true.", "stream_options", "invalid_value"
         )
-    if body.stop is not None and "" in ([body.stop] if isinstance(body.stop, str) else body.stop):
-        raise ApiError("A stop string must not be empty.", "stop", "invalid_value")
+    stops = stop_strings(body)
+    if "" in stops or len(stops) > 4:
+        raise ApiError("'stop' takes up to four strings, none of them empty.", "stop", "invalid_value")
+
+
+def stop_strings(body: CompletionRequest) -> list[str]:
+    """The stop strings, of which one may stand without a list."""
+    return [body.stop] if isinstance(body.stop, str) else body.stop or []
 
 
 def read_prompts(body: CompletionRequest, served: Served) -> list[Prompt]:
@@ -47,18 +53,24 @@ def read_prompts(body: CompletionRequest, served: Served) -> list[Prompt]:
     given = body.prompt
     if given is None or isinstance(given, str):
         return [_read_prompt(given or "", served)]
-    if isinstance(given[0], int):
-        return [_read_prompt(given, served)]
-    return [_read_prompt(one, served) for one in given]
+    ids = [one for one in given if isinstance(one, int)]
+    if ids:  # of one prompt: the schema does not mix forms
+        return [_read_prompt(ids, served)]
+    if not given:
+        raise ApiError(
+            "'prompt' holds no prompt; give one, or null for a new document.", "prompt", "invalid_value"
+        )
+    return [_read_prompt(one, served) for one in given if not isinstance(one, int)]
 
 
-def _read_prompt(given: str | Sequence[object], served: Served) -> Prompt:
+def _read_prompt(given: str | list[int], served: Served) -> Prompt:
     if isinstance(given, str):
         return Prompt(served.tokenizer.encode(given) or [served.tokenizer.end_of_text], given)
-    ids = [id for id in given if isinstance(id, int)]
-    for id in (min(ids), max(ids)):
+    if not given:
+        raise ApiError("A prompt of token ids must not be empty.", "prompt", "invalid_value")
+    for id in (min(given), max(given)):
         _check_token(id, served, "prompt")
-    return Prompt(ids, served.tokenizer.decode(ids))
+    return Prompt(given, served.tokenizer.decode(given))
 
 
 def _check_token(id: int, served: Served, param: str) -> None:

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictInt, StrictStr
-
-Id = StrictInt
-Strings = Annotated[list[StrictStr], FailFast(), Field(min_length=1)]
-Ids = Annotated[list[Id], FailFast(), Field(min_length=1)]
-ListsOfIds = Annotated[list[Ids], FailFast(), Field(min_length=1)]
-Prompt = StrictStr | Strings | Ids | ListsOfIds
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class StreamOptions(BaseModel):
@@ -27,7 +21,9 @@ class CompletionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     model: str
-    prompt: Prompt | None = Field(None, description="One prompt or several; none begins a new document.")
+    prompt: str | list[str] | list[int] | list[list[int]] | None = Field(
+        None, description="One prompt or several, as text or token ids; none begins a new document."
+    )
     suffix: str | None = Field(None, description="Only for models trained for insertion.")
     max_tokens: int | None = Field(None, ge=0, description="16 by default; 0 with echo scores the prompt.")
     temperature: float | None = Field(None, ge=0, le=2)
@@ -38,7 +34,7 @@ class CompletionRequest(BaseModel):
     stream_options: StreamOptions | None = None
     logprobs: int | None = Field(None, ge=0, le=5)
     echo: bool | None = None
-    stop: StrictStr | Annotated[list[StrictStr], Field(max_length=4)] | None = None
+    stop: str | list[str] | None = Field(None, description="Up to four texts before which to stop.")
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None

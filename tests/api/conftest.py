@@ -1,0 +1,88 @@
+"""A real server on a free loopback port: a small random GPT, a trained tokenizer, the stock client."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import openai
+import pytest
+import torch
+import uvicorn
+
+from bottega.models.gpt import GPT, GPTConfig
+from bottega.server.app import create_app
+from bottega.server.run import Server, listen
+from bottega.server.served import Served
+from bottega.text.tokenizer import Tokenizer
+
+TEXT = [
+    "The apprentice ground the colours while the master drew the hand of the angel.",
+    "In the workshop every morning began with the sweeping of the floor and the boiling of the glue.",
+    "Café, naïve, Übermut: ¿qué tal? 你好，世界 — 🎨🖌️",
+]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs in a thread of this process."""
+
+    url: str
+    served: Served
+    model: GPT
+    server: Server
+
+    @property
+    def load(self) -> tuple[int, int]:
+        return self.served.engine.load
+
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=self.url + "/v1", api_key="unused", max_retries=0, timeout=20)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(TEXT * 20, 400)
+
+
+@pytest.fixture(scope="session")
+def gpt(tokenizer: Tokenizer) -> GPT:
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(tokenizer.vocab_size, context_length=1024, n_layer=2, n_head=2, n_embd=16))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.15)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def running(gpt: GPT, tokenizer: Tokenizer) -> Iterator[Running]:
+    listener = listen("127.0.0.1", 0)
+    served = Served.start(gpt, tokenizer)
+    ready = threading.Event()
+    models = {"bardi": served, "owner/tiny": served}
+    server = Server(uvicorn.Config(create_app(models), log_level="warning"), models, ready.set)
+    # Without `server.run`, which would catch this process's signals.
+    thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])))
+    thread.start()
+    assert ready.wait(20)
+    yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", served, gpt, server)
+    served.engine.stop()
+    server.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive()
+    served.engine.close()
+
+
+@pytest.fixture(scope="session")
+def client(running: Running) -> openai.OpenAI:
+    return running.client()
+
+
+@pytest.fixture
+def http(running: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url, timeout=20) as plain:
+        yield plain
