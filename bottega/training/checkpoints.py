@@ -54,19 +54,9 @@ class Run:
         self.out = out
 
     def prepare(self, needed: int) -> None:
-        """Make the folder, clear what a kill left, and see that `needed` bytes fit.
-
-        Raises WorkError where the folder cannot be written or the disk is too full.
-        """
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            for left in self.out.glob(".step-*"):
-                shutil.rmtree(left)
-            probe = self.out / ".probe.partial"
-            probe.write_bytes(b"")
-            probe.unlink()
-        except OSError as error:
-            raise WorkError(f"{self.out} cannot be written ({error.strerror}); give another --out") from None
+        """Clear what a kill left; raise WorkError where `needed` bytes do not fit on the disk."""
+        for left in self.out.glob(".step-*"):
+            shutil.rmtree(left)
         free = shutil.disk_usage(self.out).free
         if free < needed:
             raise WorkError(
@@ -184,20 +174,24 @@ def config_of(model: nn.Module) -> dict[str, Any]:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the run for this process; InputError where another one is training in it."""
+    """Make the folder of a run and hold it for this process.
+
+    Raises WorkError where it cannot be written, InputError where another process is training in it.
+    """
     try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("w")
+    except OSError as error:
+        raise WorkError(f"{out} cannot be written ({error.strerror}); give another --out") from None
+    with file:
         try:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows
+            pass
         except OSError:
-            raise InputError(
-                f"another process is training in {out}; wait for it or give another --out"
-            ) from None
+            raise InputError(f"another process trains in {out}; wait or give another --out") from None
         yield
 
 

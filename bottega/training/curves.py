@@ -76,13 +76,3 @@ def _tensorboard(folder: Path, step: int) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(folder), purge_step=step + 1)
-
-
-def read_curves(run: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return a run's curves by kind: step, validation, sample. A last line cut short is left out."""
-    curves: dict[str, list[dict[str, Any]]] = {"step": [], "validation": [], "sample": []}
-    for line in (run / FILE).read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            values = json.loads(line)
-            curves[values.pop("event")].append(values)
-    return curves

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ from bottega.training.precision import DTYPES, Weights
 from bottega.training.validation import Validation
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Where batches come from; the cursor (JSON-able) is part of every checkpoint."""
 
@@ -148,7 +149,7 @@ class _Session:
         precision = self.config.precision
         if precision == "auto":
             bf16 = machine.fastest_precision(self.device) == "bf16"
-            precision = "bf16" if self.world.first_says(bf16, self.device) else "fp32"
+            precision = "bf16" if self.world.first_says(float(bf16), self.device) else "fp32"
         return State(precision=precision, config=asdict(self.config), model=config_of(self.model))
 
     def _resumed_state(self, latest: Path) -> State:
@@ -214,11 +215,8 @@ class _Session:
         took = "" if seconds is None else f", about {_duration(seconds)}"
         steps = "" if self.state.steps is None else f"{self.state.steps:,} steps of {tokens:,} tokens, "
         n = sum(parameter.numel() for parameter in self.model.parameters())
-        self._emit(
-            Notice(
-                f"{n:,} parameters in {self.state.precision}; {steps}about {memory / 1e9:.1f} GB of memory{took}"
-            )
-        )
+        what = f"{n:,} parameters in {self.state.precision}"
+        self._emit(Notice(f"{what}; {steps}about {memory / 1e9:.1f} GB of memory{took}"))
 
     def _expected_seconds(self, tokens: int) -> float | None:
         if self.config.minutes is not None:
@@ -234,7 +232,7 @@ class _Session:
         if not resumed:
             seconds = self._expected_seconds(tokens)
             wanted = compilation.wanted(self.config, self.model, self.device, seconds)
-            wanted = bool(self.world.first_says(wanted, self.device))
+            wanted = bool(self.world.first_says(float(wanted), self.device))
         if wanted:
             why = compilation.compiled(self.model, partial(self._rehearse, batch))
             if why:
@@ -326,7 +324,8 @@ class _Session:
     def _learn(self, batch: Batch) -> Loss:
         step: Any = getattr(self.model, "step", None)
         if step is not None:
-            return step(batch, self.context)  # type: ignore[no-any-return]
+            loss: Loss = step(batch, self.context)
+            return loss
         assert self.context is not None
         return self.context.optimize(WHOLE, partial(loss_of, self.model), batch)
 
@@ -357,7 +356,7 @@ class _Session:
     def _fix_steps(self, seconds: float) -> bool:
         """Turn minutes into steps once enough have been timed; from here on only steps count."""
         steps = self.stopwatch.decide(self.config, self.state.step, seconds)
-        said = int(self.world.first_says(-1 if steps is None else steps, self.device))
+        said = int(self.world.first_says(-1.0 if steps is None else float(steps), self.device))
         if said < 0:
             return False
         self.state.steps = said

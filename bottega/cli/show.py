@@ -1,0 +1,37 @@
+"""`bottega show`: pictures of what a run or a model does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from bottega.errors import InputError
+
+
+@dataclass(frozen=True)
+class Show:
+    """Draw a run's learning curves: loss and bits per byte against steps and seconds.
+
+    Example: bottega show curves runs/first runs/second --out curves.png
+    """
+
+    what: Annotated[Literal["curves"], tyro.conf.Positional]
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders that `bottega train` wrote; several are drawn over one another."""
+    out: Path
+    """Picture to write: .png, .svg or .pdf."""
+
+
+def main(argv: list[str]) -> None:
+    """Draw what the arguments ask for."""
+    show = tyro.cli(Show, args=argv, prog="bottega show")
+    from bottega.plots.curves import draw_curves, read_run
+
+    if not show.runs:
+        raise InputError("name at least one run, the folder that `bottega train` wrote")
+    names = [run.name if [r.name for r in show.runs].count(run.name) == 1 else str(run) for run in show.runs]
+    draw_curves({name: read_run(run) for name, run in zip(names, show.runs, strict=True)}, show.out)
+    print(show.out)

@@ -1,0 +1,49 @@
+"""The rate over the run."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from bottega.training.config import TrainingConfig
+from bottega.training.schedules import multiplier
+
+
+def rates(steps: int | None, n: int, **values) -> list[float]:
+    config = TrainingConfig(steps=100, **values)
+    return [multiplier(config, step, steps) for step in range(n)]
+
+
+def test_warmup_stable_decay() -> None:
+    rate = rates(100, 100, schedule="wsd", warmup_steps=10, decay_fraction=0.2)
+    assert rate[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rate[10:80] == [1.0] * 70
+    falls = [a - b for a, b in pairwise(rate[80:])]
+    assert falls == pytest.approx([1 / 21] * 19)  # linear
+    assert rate[-1] == pytest.approx(1 / 21)  # zero itself would be the next
+
+
+def test_cosine_ends_at_a_tenth() -> None:
+    rate = rates(110, 111, schedule="cosine", warmup_steps=10)
+    assert rate[9] == rate[10] == 1.0
+    assert rate[60] == pytest.approx(0.55)
+    assert rate[110] == pytest.approx(0.1)
+    assert rate[10:] == sorted(rate[10:], reverse=True)
+
+
+def test_constant_and_no_warmup() -> None:
+    assert rates(100, 100, schedule="constant", warmup_steps=0) == [1.0] * 100
+    assert rates(10, 10, schedule="wsd", warmup_steps=0, decay_fraction=0.0) == [1.0] * 10
+
+
+@pytest.mark.parametrize("schedule", ["wsd", "cosine", "constant"])
+def test_until_minutes_are_steps_the_rate_warms_up_and_stays(schedule: str) -> None:
+    rate = rates(None, 50, schedule=schedule, warmup_steps=10)
+    assert rate[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rate[10:] == [1.0] * 40
+
+
+@pytest.mark.parametrize("schedule", ["wsd", "cosine", "constant"])
+def test_a_run_shorter_than_its_warmup_still_moves(schedule: str) -> None:
+    assert all(0 < rate <= 1 for rate in rates(5, 5, schedule=schedule, warmup_steps=20))
