@@ -127,6 +127,8 @@ def write_folder(
         ids = {name: config[name] for name in TOKEN_IDS if config.get(name) is not None}
         _write_json(draft / "generation_config.json", {**(generation or {}), **ids})
         (draft / "README.md").write_text(_model_card(config, tensors, card), encoding="utf-8")
+        # The library writes files that their owner alone may read; a server is often another user.
+        (draft / WEIGHTS).chmod((draft / "README.md").stat().st_mode)
         if files_from is not None:
             for path in (files_from / name for name in (*TOKENIZER_FILES, *DOCUMENTS)):
                 if path.is_file():

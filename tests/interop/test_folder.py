@@ -294,3 +294,9 @@ def test_the_dtype_is_written_down(tmp_path: Path) -> None:
     write_folder(tmp_path / "model", {"model_type": "bottega-gpt"}, tensors)
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config["dtype"] == config["torch_dtype"] == "float32"
+
+
+def test_whoever_may_read_the_config_may_read_the_weights(tmp_path: Path) -> None:
+    _write(tmp_path / "model")
+    modes = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
+    assert len(modes) == 1
