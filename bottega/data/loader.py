@@ -138,11 +138,12 @@ class PackedLoader:
         """The ids in the first `positions` sequences (default: those taken so far), inputs and targets.
 
         A rival that counts (an n-gram) is trained on exactly these. They come epoch by epoch, in the order
-        of the epoch's stream. A window of T targets has T + 1 ids, and shares its last with the next window
-        of the stream: where both were taken, that id comes once, and the two windows are one array. So an
-        epoch that was gone through gives the whole stream, each id once; one of which k windows were taken
-        gives k·T + (number of arrays) ids. Arrays longer than 4 million ids are cut without overlap.
-        `epochs` stops after so many: with 1, nothing comes twice.
+        of the epoch's stream. A window of T targets has T + 1 ids and shares its last with the first of the
+        next window of the stream: where both were taken, that id comes once, and the two windows are one
+        array. So an epoch that was gone through gives its whole stream, each id once, as one array; an
+        epoch of which k windows were taken gives k·T + (number of arrays) ids, less what the stream's last
+        window lacks. Arrays longer than 4 million ids are cut, without overlap. `epochs` stops after so
+        many: with 1, no window comes twice.
         """
         left = self.position if positions is None else positions
         number = 0

@@ -35,6 +35,7 @@ __all__ = ["Progress", "TokenShards", "prepare", "progress_bar"]
 # Both in bytes of text. A shard is what a kill may cost, and what a resume holds in memory; a batch is one
 # errand of a worker.
 SHARD_BYTES, BATCH_BYTES = 2**27, 2**19
+UINT16_IDS = 2**16  # vocabularies up to here are kept in 16 bits an id
 
 
 def prepare(
@@ -84,7 +85,9 @@ def _prepare(
         write_json(out / "progress.json", job | {"shards": records})
         (out / "meta.json").unlink(missing_ok=True)
     if first is not None:
-        encode = partial(_encode, out / "tokenizer", job["tokenizer"], job["dtype"])
+        # The tokenizer's rules are not picklable; workers read the copy that has just been saved.
+        there = partial(_encode_in_worker, out / "tokenizer", job["dtype"])
+        encode = partial(_encode, tokenizer, job["dtype"]) if workers == 1 else there
         encoded = ordered_map(encode, itertools.chain([first], todo), workers)
         for shard, group in itertools.groupby(encoded, key=lambda batch: batch.shard):
             records.append(_write_shard(out, shard, group, tally))
@@ -202,20 +205,23 @@ class _Encoded:
 
 
 @lru_cache(maxsize=1)
-def _load_tokenizer(folder: Path, _digest: str) -> Tokenizer:
+def _tokenizer_of_worker(folder: Path) -> Tokenizer:
     from bottega.text.tokenizer import Tokenizer
 
     return Tokenizer.load(folder)
 
 
-def _encode(tokenizer_folder: Path, tokenizer_digest: str, dtype: str, batch: _Batch) -> _Encoded:
+def _encode_in_worker(tokenizer_folder: Path, dtype: str, batch: _Batch) -> _Encoded:
+    return _encode(_tokenizer_of_worker(tokenizer_folder), dtype, batch)
+
+
+def _encode(tokenizer: Tokenizer, dtype: str, batch: _Batch) -> _Encoded:
     # By document, not by `encode_batch`: that one starts threads, and the other workers have the other cores.
-    tokenizer = _load_tokenizer(tokenizer_folder, tokenizer_digest)
     end = np.array([tokenizer.end_of_text], dtype)
     documents = [np.array(tokenizer.encode(text), dtype) for text in batch.texts]
     ids = np.concatenate([part for document in documents for part in (document, end)])
     lengths = [len(document) + 1 for document in documents]
-    sizes = np.array([lengths, batch.sizes], np.int64).T
+    sizes = np.stack([lengths, batch.sizes], axis=1).astype(np.int64)
     return _Encoded(batch.shard, batch.digest, ids, sizes)
 
 
@@ -231,7 +237,7 @@ def _write_shard(out: Path, shard: int, group: Iterable[_Encoded], tally: Tally)
             sizes.append(encoded.sizes)
             tokens, text_bytes = (encoded.sizes - [1, 0]).sum(axis=0).tolist()
             tally.add(len(encoded.sizes), tokens, text_bytes)
-    index = np.concatenate(sizes).cumsum(axis=0, dtype="<i8")
+    index = np.ascontiguousarray(np.concatenate(sizes).cumsum(axis=0, dtype="<i8"))
     with atomic_file(shard_path(out, shard, "idx")) as file:
         file.write(index.data)
     documents, (ids, text_bytes) = len(index) - 1, index[-1].tolist()
@@ -246,7 +252,7 @@ def _write_shard(out: Path, shard: int, group: Iterable[_Encoded], tally: Tally)
 
 def _save_tokenizer(tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
     """Save the tokenizer beside the shards; return what of it decides whether two jobs are the same."""
-    fresh, folder = out / "tokenizer.tmp", out / "tokenizer"
+    fresh, folder, end_of_text = out / "tokenizer.tmp", out / "tokenizer", tokenizer.end_of_text
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
@@ -254,8 +260,8 @@ def _save_tokenizer(tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
             left_over.unlink()
         fresh.mkdir()
         tokenizer.save(fresh)
-        digest = _folder_digest(fresh)
-        if folder.is_dir() and _folder_digest(folder) == digest:
+        digest = _digest(fresh)
+        if _digest(folder) == digest:
             shutil.rmtree(fresh)
         else:
             # Shards without their tokenizer must not pass for finished ones, not even between these lines.
@@ -265,14 +271,16 @@ def _save_tokenizer(tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
     return {
         "tokenizer": digest,
         "vocab_size": tokenizer.vocab_size,
-        "end_of_text": tokenizer.end_of_text,
-        "dtype": "<u2" if tokenizer.vocab_size <= 2**16 else "<u4",
+        "end_of_text": end_of_text,
+        "dtype": "<u2" if tokenizer.vocab_size <= UINT16_IDS else "<u4",
     }
 
 
-def _folder_digest(folder: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
-        digest.update(b"%s %d " % (path.name.encode(), len(content)) + content)
-    return digest.hexdigest()
+def _digest(tokenizer_folder: Path) -> str | None:
+    """Equal where two tokenizers encode alike; None where there is none that can be read."""
+    try:
+        definition = json.loads((tokenizer_folder / "tokenizer.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    # The order of the keys says nothing, and is not the same after saving, loading and saving again.
+    return hashlib.blake2b(json.dumps(definition, sort_keys=True).encode(), digest_size=16).hexdigest()
