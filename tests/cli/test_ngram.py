@@ -105,7 +105,7 @@ def test_arpa_out_and_in(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
         (["arpa", "{}/model", "--out", "{}/nowhere/a.arpa"], "name another"),
         (
             ["import", "{}/text/0.txt", "--tokenizer", "{}/tokenizer", "--out", "{}/new"],
-            "0.txt, line 8: the file ends",
+            "line 8: the file ends",
         ),
     ],
 )

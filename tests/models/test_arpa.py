@@ -33,7 +33,7 @@ ngram 3=1
 \2-grams:
 -0.3 <s> a -0.1
 -0.25 a b
--0.7 b </s> 0
+-0.7 b </s> -0.9
 
 \3-grams:
 -0.05 <s> a b
@@ -58,6 +58,8 @@ def test_a_file_written_by_hand(tmp_path: Path) -> None:
     }
     for document, log10s in expected.items():
         np.testing.assert_allclose(model.log_probs(document) / math.log(10), log10s, rtol=1e-6)
+    joined = [*expected[(A, B)], *expected[(A, A)]]  # the backoff of "b </s>" counts for nothing
+    np.testing.assert_allclose(model.log_probs([A, B, END, A, A]) / math.log(10), joined, rtol=1e-6)
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
