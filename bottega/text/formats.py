@@ -1,4 +1,4 @@
-"""Reads tokenizer files into one form, that of tokenizer.json: Hugging Face's own, GPT-2's pair of files, tiktoken's."""
+"""Reads tokenizer files, Hugging Face's, GPT-2's and tiktoken's, into one form: that of tokenizer.json."""
 
 from __future__ import annotations
 
@@ -10,35 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from bottega.errors import InputError
-from bottega.text.bytelevel import CL100K, GPT2, definition, merges_of, to_bytes, to_characters
+from bottega.text.bytelevel import CHARACTER_OF, CL100K, GPT2, definition, merges_of, to_bytes, to_characters
 
-# The published vocabularies, known by the SHA-256 of their lines in order of rank (which is that of the files
-# as published, whatever their name, and also after a transfer has changed the line ends), because a .tiktoken
-# file says neither how text is split nor which special tokens there are.
-_FIM = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
+# A .tiktoken file says neither how text is split nor which special tokens there are. So the published vocabularies
+# are known by their content: the SHA-256 of their lines in order of rank, which is that of the published files, and
+# stays so under another name and after a transfer has changed the line ends.
+_END, *_FIM = "<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"
+_R50K = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
+_P50K = "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069"
+_CL100K = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
 _PUBLISHED: dict[str, tuple[str, dict[str, int]]] = {
-    "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930": (
-        GPT2,
-        {"<|endoftext|>": 50256},
-    ),  # r50k
-    "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069": (
-        GPT2,
-        {"<|endoftext|>": 50256},
-    ),  # p50k
-    "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7": (  # cl100k
+    _R50K: (GPT2, {_END: 50256}),
+    _P50K: (GPT2, {_END: 50256}),
+    _CL100K: (
         CL100K,
-        {
-            "<|endoftext|>": 100257,
-            **dict(zip(_FIM, range(100258, 100261), strict=True)),
-            "<|endofprompt|>": 100276,
-        },
+        {_END: 100257, **{token: 100258 + i for i, token in enumerate(_FIM)}, "<|endofprompt|>": 100276},
     ),
 }
+_BYTES_OF_TEXT = [*range(0xC0), *range(0xC2, 0xF5)]  # the others occur in no UTF-8
 _EXPECTED = "expected tokenizer.json, encoder.json with vocab.bpe, or a .tiktoken file"
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The tokenizer in a file or folder as (tokenizer.json, tokenizer_config.json); the second is {} where absent.
+    """The tokenizer in a file or folder as (tokenizer.json, tokenizer_config.json); the second may be {}.
 
     Raises InputError where there is none, it is damaged, or it is of a kind that is not read here.
     """
@@ -56,7 +50,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     data = _json(file)
     if all(isinstance(id, int) for id in data.values()):
         return _gpt2(file, _beside(file, "vocab.bpe", "merges.txt")), _config(file.parent)
-    return checked(data, file), _config(file.parent)
+    return _checked(data, file), _config(file.parent)
 
 
 def _find(folder: Path) -> Path:
@@ -99,30 +93,43 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def checked(data: dict[str, Any], file: Path) -> dict[str, Any]:
-    """A tokenizer.json whose model is a BPE that can say the bytes of every token; else InputError with the reason."""
+def _checked(data: dict[str, Any], file: Path) -> dict[str, Any]:
+    """A tokenizer.json whose model is a BPE that knows the bytes of every token; else InputError."""
     model = data.get("model")
-    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict | list):
+    if not isinstance(model, dict) or "vocab" not in model:
         raise InputError(f"{file}: is not a tokenizer.json: it has no model with a vocabulary; {_EXPECTED}")
     kind = model.get("type", "BPE")
-    if kind != "BPE":
+    if kind != "BPE" or not isinstance(model["vocab"], dict):
         raise InputError(
-            f"{file}: is a {kind} tokenizer; byte-level BPE is expected (GPT-2's, Llama 3's, Qwen's kind)"
+            f"{file}: is a {kind} tokenizer; expected byte-level BPE, as GPT-2, Llama 3 and Qwen have"
         )
-    added = [token["content"] for token in data.get("added_tokens") or []]
-    tokens = [token for token in model["vocab"] if token not in added]
-    if model.get("end_of_word_suffix") is None and any(to_bytes(token) is None for token in tokens):
-        raise InputError(f"{file}: is a BPE of characters (SentencePiece's kind); byte-level BPE is expected")
     # A tokenizer that cuts texts short or fills them up unasked would do so in silence.
-    return (
-        {"normalizer": None, "pre_tokenizer": None}
-        | data
-        | {
-            "added_tokens": data.get("added_tokens") or [],
-            "truncation": None,
-            "padding": None,
-        }
-    )
+    data = {"normalizer": None, "pre_tokenizer": None} | data | {"truncation": None, "padding": None}
+    data["added_tokens"] = data.get("added_tokens") or []
+    try:
+        _check_tokens(data, file)
+    except (TypeError, KeyError):
+        raise InputError(f"{file}: is damaged: its tokens cannot be read; get the file again") from None
+    return data
+
+
+def _check_tokens(data: dict[str, Any], file: Path) -> None:
+    model = data["model"]
+    added = {token["content"] for token in data["added_tokens"]}
+    ids: dict[str, int] = {token: id for token, id in model["vocab"].items() if token not in added}
+    if len(set(ids.values())) < len(ids):
+        raise InputError(f"{file}: is damaged: two tokens have the same id; get the file again")
+    if model.get("end_of_word_suffix"):  # GPT-1's: a BPE of characters, with a token for what it cannot say
+        return
+    if any(to_bytes(token) is None for token in ids):
+        raise InputError(
+            f"{file}: is a BPE of characters, as SentencePiece makes it; expected byte-level BPE"
+        )
+    missing = sum(CHARACTER_OF[byte] not in ids for byte in _BYTES_OF_TEXT)
+    if missing:
+        raise InputError(
+            f"{file}: lacks {missing} of the single bytes, so it would lose text; train a new one"
+        )
 
 
 def _gpt2(encoder: Path, bpe: Path) -> dict[str, Any]:
@@ -150,8 +157,8 @@ def _tiktoken(file: Path, content: bytes) -> dict[str, Any]:
     digest = hashlib.sha256(b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for token, rank in ordered))
     if digest.hexdigest() not in _PUBLISHED:
         raise InputError(
-            f"{file}: {len(ranks)} tokens, but neither r50k, p50k nor cl100k as published; a .tiktoken file does not "
-            "say how it splits text, so only those can be read: get the file again, or use a tokenizer.json"
+            f"{file}: {len(ranks)} tokens, but neither r50k, p50k nor cl100k as published. A .tiktoken "
+            "file does not say how it splits text: get one of these again, or use a tokenizer.json"
         )
     pattern, special = _PUBLISHED[digest.hexdigest()]
     vocab = {to_characters(token): rank for token, rank in ordered}

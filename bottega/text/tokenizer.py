@@ -7,7 +7,6 @@ on bytes, Radford et al. 2019 ("Language Models are Unsupervised Multitask Learn
 from __future__ import annotations
 
 import codecs
-import contextlib
 import json
 import os
 import re
@@ -15,48 +14,55 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bottega.errors import InputError, WorkError
-from bottega.text.bytelevel import as_tiktoken, to_bytes
+from bottega.text.bytelevel import as_tiktoken, to_bytes, without_surrogates
+
+if TYPE_CHECKING:
+    import tokenizers
 
 END_OF_TEXT = "<|endoftext|>"
 
-# tiktoken's regex engine gives up (it panics) on a run of white space of about a million characters;
-# tokenizers' does not. A run this long is rare enough that the slower library's turn costs nothing that
-# counts.
-_LONG = 100_000
-_LONG_RUN_OF_SPACE = re.compile(r"\s{%d}" % _LONG)
+# Two of GPT-2's and cl100k's rules backtrack through a run of white space; tiktoken's regex engine gives up
+# (it panics) on one of about a million characters, and tokenizers' does not. Such text is rare enough that
+# the slower library's turn costs nothing that counts.
+_BLANK = 100_000
 
 
 class Tokenizer:
     """A byte-level BPE tokenizer. Any text can be encoded, and decoding gives it back exactly.
 
-    Ids run from 0 to `vocab_size` - 1 (a few may be unused: published vocabularies have gaps). Text that
-    spells a special token, like "<|endoftext|>", is encoded as the ordinary text that it is, unless asked
-    otherwise. Lone surrogates, which are no characters, are encoded as U+FFFD; a pair of them as the
-    character it stands for.
+    Ids run from 0 to `vocab_size` - 1 (some may be unused: published vocabularies have gaps).
+    `special_tokens` are their names and ids. Text that spells one, like "<|endoftext|>", is encoded as the
+    ordinary text that it is, unless asked otherwise. Lone surrogates, which are no characters, are encoded as
+    U+FFFD, and a pair of them as the character that it stands for. Nothing is put before or after a text.
     """
 
     def __init__(self, definition: dict[str, Any], config: dict[str, Any] | None = None) -> None:
         """From the contents of tokenizer.json and, if there is one, tokenizer_config.json."""
-        self._definition, self._config = definition, config or {}
-        self._backend = _backend(definition)
+        self._json = json.dumps(definition, ensure_ascii=False, indent=1)
+        self._config = config or {}
+        self._backend = _backend(self._json)
         self._backend.encode_special_tokens = True  # the library's name for "as the text that they are"
-        # tiktoken encodes the same merges 3 to 12 times as fast as tokenizers (bench/tokenizing.py).
+        # tiktoken encodes the same merges several times as fast as tokenizers (bench/tokenizing.py).
         self._tiktoken = as_tiktoken(definition, self._backend)
-        added = definition["added_tokens"]
-        self._added: dict[str, int] = {token["content"]: token["id"] for token in added}
-        self.special_tokens = {token["content"]: token["id"] for token in added if token["special"]}
-        self._every_added = _any_of(self._added)
-        self._ordinary_added = _any_of([token["content"] for token in added if not token["special"]])
         self._nfc = definition["normalizer"] is not None
-        self._bytes = _token_bytes(definition)
+        added = self._backend.get_added_tokens_decoder()
+        self._added = {token.content: id for id, token in added.items()}
+        self.special_tokens = {token.content: id for id, token in added.items() if token.special}
+        self._every_added = _any_of(self._added)
+        self._ordinary_added = _any_of(self._added.keys() - self.special_tokens.keys())
+        self._bytes = _token_bytes(definition["model"]) | {id: t.content.encode() for id, t in added.items()}
         self.vocab_size = max(self._bytes) + 1
 
     @classmethod
     def train(cls, documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") -> Tokenizer:
-        """Learn merges from `documents`, read one by one; see `bottega.text.training.train`."""
+        """Learn exactly `vocab_size` tokens from `documents`, read one by one; see `bottega.text.training`.
+
+        `pattern` names how text is split before the merges: "gpt2" or "cl100k". Raises InputError for no
+        text, and for a `vocab_size` that is too small or more than the data gives.
+        """
         from bottega.text.training import train
 
         return cls(train(documents, vocab_size, pattern))
@@ -65,7 +71,7 @@ class Tokenizer:
     def load(cls, path: str | Path) -> Tokenizer:
         """Read a tokenizer from a folder or file: tokenizer.json, encoder.json with vocab.bpe, or *.tiktoken.
 
-        Raises InputError where there is none or it is not byte-level BPE.
+        Raises InputError where there is none, it is damaged, or it is not byte-level BPE.
         """
         from bottega.text.formats import read
 
@@ -76,46 +82,39 @@ class Tokenizer:
             raise InputError(f"{path}: {error}") from None
 
     def save(self, folder: str | Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json, each whole or not at all; `transformers` opens them.
+        """Write tokenizer.json and tokenizer_config.json, each whole or not at all, for `transformers` too.
 
         Raises WorkError where they cannot be written.
         """
         folder = Path(folder)
-        config = self._config | {"tokenizer_class": "PreTrainedTokenizerFast"}
-        with contextlib.suppress(InputError):
-            config = {"eos_token": self._name(self.end_of_text)} | config
-        # tokenizer.json comes last: a folder is taken for a tokenizer when it is there.
-        files = {"tokenizer_config.json": config, "tokenizer.json": self._definition}
+        end = {"eos_token": END_OF_TEXT} if END_OF_TEXT in self._added else {}
+        config = end | self._config | {"tokenizer_class": "PreTrainedTokenizerFast"}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name, content in files.items():
-                temporary = folder / f".{name}.{os.getpid()}"
-                try:
-                    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-                    temporary.replace(folder / name)
-                finally:
-                    temporary.unlink(missing_ok=True)
+            _write(folder / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=1))
+            # Last, because a folder is taken for a tokenizer when this file is there.
+            _write(folder / "tokenizer.json", self._json)
         except OSError as error:
-            raise WorkError(f"{folder}: the tokenizer cannot be written there: {error.strerror}") from None
+            raise WorkError(f"{folder}: the tokenizer cannot be written: {error.strerror}") from None
 
     @property
     def end_of_text(self) -> int:
-        """The id that separates documents: of <|endoftext|>, else of the end that tokenizer_config.json names.
+        """The id that separates documents: of <|endoftext|>, else of what the configuration calls its end.
 
         Raises InputError where there is neither.
         """
         name = self._config.get("eos_token")
         name = name.get("content") if isinstance(name, dict) else name
         for candidate in (END_OF_TEXT, name):
-            if candidate in self._added:
+            if isinstance(candidate, str) and candidate in self._added:
                 return self._added[candidate]
         raise InputError(
-            f"this tokenizer has no end of text: neither {END_OF_TEXT} nor eos_token in its configuration"
+            f"the tokenizer has no {END_OF_TEXT}, and its configuration names no other eos_token"
         )
 
     def encode(self, text: str, *, encode_special_tokens: bool = False) -> list[int]:
-        """The token ids of `text`; with `encode_special_tokens` also those of the special tokens that it spells."""
-        text = _without_surrogates(text)
+        """The token ids of `text`; with `encode_special_tokens` also of the special tokens that it spells."""
+        text = without_surrogates(text)
         if self._tiktoken is None:
             backend = self._special_backend if encode_special_tokens else self._backend
             return list(backend.encode(text, add_special_tokens=False).ids)
@@ -130,18 +129,15 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of each text, on all cores: both libraries work without Python's lock."""
         if self._tiktoken is None:
-            batch = self._backend.encode_batch_fast(
-                [*map(_without_surrogates, texts)], add_special_tokens=False
-            )
-            return [list(encoding.ids) for encoding in batch]
+            whole = [without_surrogates(text) for text in texts]
+            return [list(encoding.ids) for encoding in self._backend.encode_batch_fast(whole, False)]
         threads = min(os.cpu_count() or 1, len(texts))
         if threads < 2:
             return [self.encode(text) for text in texts]
         ids: list[list[int]] = [[]] * len(texts)
         with ThreadPoolExecutor(threads) as pool:
-            for i, share in enumerate(
-                pool.map(lambda i: [*map(self.encode, texts[i::threads])], range(threads))
-            ):
+            shares = pool.map(lambda i: [self.encode(text) for text in texts[i::threads]], range(threads))
+            for i, share in enumerate(shares):
                 ids[i::threads] = share
         return ids
 
@@ -157,30 +153,24 @@ class Tokenizer:
         return b"".join(map(self.token_bytes, ids))
 
     def token_bytes(self, id: int) -> bytes:
-        """The bytes of one token, which need not be whole characters; InputError for an id that is none."""
+        """The bytes of one token, which need not be whole characters; InputError for an id that has none."""
         try:
             return self._bytes[int(id)]
         except KeyError:
-            raise InputError(
-                f"{id} is not a token id: the vocabulary has none beyond 0 to {self.vocab_size - 1}, "
-                "and may lack some of those"
-            ) from None
+            raise InputError(f"no token has the id {id}; ids run from 0 to {self.vocab_size - 1}") from None
 
     def _merge(self, text: str) -> list[int]:
         """The ids of a text in which nothing is an added token."""
         assert self._tiktoken is not None
         if self._nfc and not text.isascii():
             text = self._backend.normalizer.normalize_str(text)
-        if len(text) >= _LONG and _LONG_RUN_OF_SPACE.search(text):
+        if any(text[i : i + _BLANK].isspace() for i in range(0, len(text) - _BLANK, _BLANK)):
             return list(self._backend.encode(text, add_special_tokens=False).ids)
         return self._tiktoken.encode_ordinary(text)
 
     @cached_property
-    def _special_backend(self) -> Any:
-        return _backend(self._definition)
-
-    def _name(self, id: int) -> str:
-        return next(token for token, other in self._added.items() if other == id)
+    def _special_backend(self) -> tokenizers.Tokenizer:
+        return _backend(self._json)
 
 
 class DecodeStream:
@@ -198,40 +188,39 @@ class DecodeStream:
         return self._decoder.decode(self._tokenizer.token_bytes(id))
 
     def flush(self) -> str:
-        """What is left at the end: "" or U+FFFD for a character that was never completed. The stream starts anew."""
-        return self._decoder.decode(b"", final=True)
+        """What is left at the end: U+FFFD for a character never completed, else "". The stream starts anew."""
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return rest
 
 
-def _backend(definition: dict[str, Any]) -> Any:
+def _backend(definition: str) -> tokenizers.Tokenizer:
     import tokenizers
 
     try:
-        return tokenizers.Tokenizer.from_str(json.dumps(definition))
+        return tokenizers.Tokenizer.from_str(definition)
     except Exception as error:  # the library raises nothing narrower
-        raise InputError(f"is damaged, or newer than the installed tokenizers: {error}") from None
+        raise InputError(f"is damaged, or newer than the installed tokenizers library: {error}") from None
 
 
 def _any_of(tokens: Iterable[str]) -> re.Pattern[str] | None:
-    """A pattern that finds the leftmost token and, of several there, the longest; None where there are none."""
+    """A pattern that finds the leftmost token and, of several there, the longest; None for no tokens."""
     longest_first = sorted(tokens, key=len, reverse=True)
     return re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
 
 
-def _token_bytes(definition: dict[str, Any]) -> dict[int, bytes]:
-    suffix = definition["model"].get("end_of_word_suffix")
-    added = {token["id"]: token["content"].encode() for token in definition["added_tokens"]}
-    vocab: dict[str, int] = definition["model"]["vocab"]
+def _token_bytes(model: dict[str, Any]) -> dict[int, bytes]:
+    suffix = model.get("end_of_word_suffix")
     if suffix:  # GPT-1's: whole words, each with a mark at its end where a space belongs
-        return {
-            id: re.sub(f"{re.escape(suffix)}$", " ", token).encode() for token, id in vocab.items()
-        } | added
-    return {id: to_bytes(token) or b"" for token, id in vocab.items()} | added
+        spell = re.compile(f"{re.escape(suffix)}$")
+        return {id: spell.sub(" ", token).encode() for token, id in model["vocab"].items()}
+    return {id: to_bytes(token) or token.encode() for token, id in model["vocab"].items()}
 
 
-def _without_surrogates(text: str) -> str:
-    """`text` with pairs of surrogates joined and lone ones replaced by U+FFFD, as tiktoken does."""
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

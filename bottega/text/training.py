@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bottega.errors import InputError
-from bottega.text.bytelevel import CHARACTER_OF, PATTERNS, definition
+from bottega.text.bytelevel import CHARACTER_OF, PATTERNS, definition, without_surrogates
 
 # Reserved in every vocabulary that is trained here, after the merges: the end of a document, the turns of a
 # chat (the role is text after the first), and filling in the middle (Bavarian et al. 2022, section 3).
@@ -47,8 +47,8 @@ def train(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") -> d
         raise InputError(f"there is no split pattern {pattern!r}; the known ones are {', '.join(PATTERNS)}")
     if vocab_size < _SMALLEST:
         raise InputError(
-            f"a vocabulary of {vocab_size} is too small: 256 bytes and {len(SPECIAL_TOKENS)} special tokens need "
-            f"{_SMALLEST}, and merges come on top"
+            f"a vocabulary of {vocab_size} is too small: 256 bytes and {len(SPECIAL_TOKENS)} special tokens "
+            f"need {_SMALLEST}, and merges come on top"
         )
     backend = Tokenizer.from_str(json.dumps(definition({}, [], PATTERNS[pattern], {})))
     assert isinstance(backend.model, models.BPE)
@@ -71,7 +71,8 @@ def train(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") -> d
         )
     model = json.loads(backend.to_str())["model"]
     special = {token: id for id, token in enumerate(SPECIAL_TOKENS, vocab_size - len(SPECIAL_TOKENS))}
-    return definition(model["vocab"], model["merges"], PATTERNS[pattern], special)
+    merges = [(left, right) for left, right in model["merges"]]
+    return definition(model["vocab"], merges, PATTERNS[pattern], special)
 
 
 class _Seen:
@@ -82,12 +83,11 @@ class _Seen:
     def pieces(self, documents: Iterable[str]) -> Iterator[str]:
         for document in documents:
             self.text = self.text or bool(document)
-            # A lone surrogate is no character and has no bytes to learn from.
-            yield from pieces(document.encode("utf-8", "replace").decode())
+            yield from pieces(without_surrogates(document))
 
 
 def pieces(text: str) -> Iterator[str]:
-    """`text` in pieces of 4,096 to 8,192 characters, cut where no token is; without such a place, at 8,192."""
+    """`text` in pieces of 4,096 to 8,192 characters, cut between words; where there is none, at 8,192."""
     start = 0
     while len(text) - start > 2 * _PIECE:
         safe = _SAFE_CUT.search(text, start + _PIECE, start + 2 * _PIECE)
