@@ -27,10 +27,10 @@ class StopStrings:
         if self.found is not None:
             return ""
         self._held += text
-        # The earliest match wins; of two that begin together, the longer.
-        matches = [(self._held.find(stop), -len(stop), stop) for stop in self.stops if stop in self._held]
-        if matches:
-            at, _, self.found = min(matches)
+        # The first to be complete wins, so that pieces do not matter; of two that end together, the longer.
+        begins = [(self._held.find(stop), stop) for stop in self.stops if stop in self._held]
+        if begins:
+            _, at, self.found = min((begin + len(stop), begin, stop) for begin, stop in begins)
             shown, self._held = self._held[:at], ""
             return shown
         keep = max((_overlap(self._held, stop) for stop in self.stops), default=0)
