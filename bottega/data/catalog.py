@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import sys
 import urllib.error
@@ -114,7 +115,7 @@ def download(file: File, path: Path, progress: Progress | None = None) -> None:
     part = path.with_name(path.name + ".part")
     try:
         _fetch(file, part, progress or (lambda _done, _total: None))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise WorkError(
             f"{file.url}: {reason}; try again (it goes on where it stopped), or put the file at {path}"

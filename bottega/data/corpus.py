@@ -30,7 +30,8 @@ def open_corpus(
     if held_out == 0:
         return read_documents(sources, text_field, report=report), []
     training, held = embedded_documents() if embedded else ([], [])
-    if others := [source for source in sources if not (embedded and source == "embedded")]:
+    others = [source for source in sources if not (embedded and source == "embedded")]
+    if others or not embedded:
         held = held + hold_out(read_documents(others, text_field, report=report), held_out)
         # The first reading has reported already.
         again = training_part(read_documents(others, text_field, report=lambda _line: None), held)

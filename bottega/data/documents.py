@@ -93,8 +93,9 @@ def _walk(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
         for name in sorted(files):
-            if not name.startswith("."):
-                yield Path(parent, name)
+            path = Path(parent, name)
+            if not name.startswith(".") and path.is_file():  # no pipe, no socket, no broken link
+                yield path
 
 
 def read_file(path: Path, text_field: str = "text") -> Iterator[Document]:

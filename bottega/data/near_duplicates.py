@@ -117,6 +117,6 @@ def _rolling_hashes(data: npt.NDArray[np.uint8]) -> Hashes:
     width = 1
     while width < SHINGLE and len(hashes) > width:
         hashes = hashes[:-width] * np.uint64(_ODD) + hashes[width:]
-        hashes ^= hashes >> np.uint64(29)  # without it a polynomial modulo 2^64 collides on doubled patterns
+        hashes ^= hashes >> np.uint64(29)  # without it the middle two of four bytes could change places
         width *= 2
     return hashes if width == SHINGLE else hashes[:0]

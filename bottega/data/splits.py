@@ -40,12 +40,12 @@ def hold_out(documents: Iterable[Document], held_out: float | None = None, seed:
     for document in _enough(documents):
         count += 1
         total += len(document.text)
-        place = _place(document.text, seed)
-        if lowest is None or place < lowest[0]:
-            lowest = place, document
+        point = place(document.text, seed)
+        if lowest is None or point < lowest[0]:
+            lowest = point, document
         # The share only ever falls as the corpus grows: what is out now would be out at the end.
-        if place < _share(held_out, total):
-            chosen.append((place, document))
+        if point < _share(held_out, total):
+            chosen.append((point, document))
         if len(chosen) % 1000 == 999:
             chosen = [pair for pair in chosen if pair[0] < _share(held_out, total)]
     if count < 2 or lowest is None:
@@ -53,7 +53,7 @@ def hold_out(documents: Iterable[Document], held_out: float | None = None, seed:
             f"corpus too small to hold anything out: {total:,} characters in {count} document; "
             "give at least a few kB, or several documents"
         )
-    held = [document for place, document in chosen if place < _share(held_out, total)]
+    held = [document for point, document in chosen if point < _share(held_out, total)]
     return held or [lowest[1]]
 
 
@@ -73,10 +73,10 @@ def training_part(documents: Iterable[Document], held_out: Sequence[Document]) -
 
 def by_hash(key: str, share: float, seed: int = 0) -> bool:
     """Tell whether what goes by this key is held out, when a share of all keys is."""
-    return _place(key, seed) < share
+    return place(key, seed) < share
 
 
-def _place(key: str, seed: int) -> float:
+def place(key: str, seed: int = 0) -> float:
     """Return a number in [0, 1) that follows from the key and the seed, the same on every machine."""
     digest = hashlib.blake2b(key.encode(), digest_size=8, key=seed.to_bytes(8, "little")).digest()
     return int.from_bytes(digest, "little") / 2**64

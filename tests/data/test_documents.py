@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import os
 from pathlib import Path
 
 import pyarrow
@@ -121,6 +122,9 @@ def test_folder_is_read_in_order_without_what_is_not_text(tmp_path: Path) -> Non
     for name in ("b.txt", "a.md", "sub/c.rst", ".git/config", "sub/.draft"):
         (tmp_path / name).write_text(name)
     (tmp_path / "d.png").write_bytes(bytes(9))
+    (tmp_path / "broken").symlink_to("nowhere")
+    if hasattr(os, "mkfifo"):  # opening one would wait for a writer forever
+        os.mkfifo(tmp_path / "pipe")
     (tmp_path / "sub" / "latin.txt").write_bytes(b"\xff\xfe\xe9")
     reports: list[str] = []
     assert texts(tmp_path, report=reports.append) == ["a.md", "b.txt", "sub/c.rst"]
@@ -131,6 +135,13 @@ def test_folder_is_read_in_order_without_what_is_not_text(tmp_path: Path) -> Non
 def test_a_text_that_goes_bad_further_on_is_never_cut_short_silently(tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_bytes(b"word " * 500_000 + b"\0")
     with pytest.raises(InputError, match="binary"):
+        texts(tmp_path)
+
+
+def test_a_bad_record_in_a_folder_is_an_error_too(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("good")
+    (tmp_path / "records.jsonl").write_text('{"text": "cut off\n')
+    with pytest.raises(InputError, match=r"records\.jsonl, line 1: not JSON"):
         texts(tmp_path)
 
 

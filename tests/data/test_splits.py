@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bottega.data.corpus import open_corpus
 from bottega.data.documents import Document, read_documents
-from bottega.data.near_duplicates import without_copies
+from bottega.data.near_duplicates import _rolling_hashes, without_copies
 from bottega.data.splits import hold_out, split_documents
 from bottega.errors import InputError
 
@@ -86,6 +89,34 @@ def test_near_copies_of_held_out_documents_leave_training() -> None:
     quoting = Document(prose(300) + held[0].text[:200] + prose(301), "quotes a sentence")
     mixed = [*others[:30], *copies, quoting, *others[30:]]
     assert list(without_copies(mixed, held)) == [*others[:30], quoting, *others[30:]]
+
+
+def test_a_patchwork_of_held_out_documents_is_a_copy() -> None:
+    held = documents(8)
+    patchwork = Document(" ".join(d.text[:300] for d in held) + prose(50, 200), "patchwork")
+    assert list(without_copies([patchwork, Document(prose(51), "own")], held)) == [Document(prose(51), "own")]
+
+
+def test_a_shingle_does_not_reach_into_the_next_document() -> None:
+    held = [Document("a workshop of Florence", "1"), Document("painted these angels", "2")]
+    both = Document(held[0].text + held[1].text, "3")
+    assert list(without_copies([both], held)) == [both]
+
+
+@given(st.permutations(b"The master paints a door in blue"))
+def test_shingles_tell_the_order_of_their_letters(letters: list[int]) -> None:
+    original = np.frombuffer(b"The master paints a door in blue", np.uint8)
+    shuffled = np.array(letters, np.uint8)
+    same = np.array_equal(original, shuffled)
+    assert np.array_equal(_rolling_hashes(original), _rolling_hashes(shuffled)) == same
+    swapped = original.copy()
+    swapped[[1, 2]] = original[[2, 1]]
+    assert _rolling_hashes(original) != _rolling_hashes(swapped)
+
+
+def test_one_document_at_least_is_held_out() -> None:
+    training, held = split_documents(documents(100), 0.0001)
+    assert len(held) == 1 and len(training) == 99
 
 
 def test_boilerplate_that_many_share_is_no_copy() -> None:
