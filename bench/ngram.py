@@ -57,8 +57,7 @@ def main() -> None:
         }
         if options.kenlm:
             row |= kenlm(options.kenlm, train, held_out, order, tokenizer.vocab_size, options.repeats)
-        print(row)
-        record("ngram", row)
+        report("ngram", row, options.quick)
     some = train[: max(1, len(train) // 2)]
     seconds, (chosen, _) = best(lambda: best_order(some, held_out, *size, orders=range(2, 6)), 1)
     row = {
@@ -67,8 +66,14 @@ def main() -> None:
         "seconds": round(seconds, 2),
         "best order": chosen.config.order,
     }
+    report("ngram-orders", row, options.quick)
+
+
+def report(name: str, row: dict[str, object], quick: bool) -> None:
+    """Print a row, and record it unless it is only a trial."""
     print(row)
-    record("ngram", row)
+    if not quick:
+        record(name, row)
 
 
 def parse() -> argparse.Namespace:
