@@ -7,10 +7,10 @@ import random
 from pathlib import Path
 
 import pytest
-from bottega.text.tokenizer import Tokenizer
 
 from bottega.cli import run
 from bottega.data.shards import TokenShards
+from bottega.text.tokenizer import Tokenizer
 
 WORDS = [
     *("the", "master", "paints", "a", "door", "and", "his", "pupil", "mixes", "blue"),
