@@ -70,7 +70,7 @@ def _write_table(name: str, here: dict[str, Any], rows: list[dict[str, Any]]) ->
     table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
     words = ", ".join(f"{key} {value}" for key, value in here.items())
     section = f"## {name}\n\n{words}\n\n{table}\n"
-    title = "# Results\n\nWritten by the scripts in this folder, a section each; how they measure is in their headings.\n"
+    title = "# Results\n\nWritten by the scripts of this folder, whose headings say how they measure.\n"
     text = TABLES.read_text(encoding="utf-8") if TABLES.exists() else title
     parts = re.split(r"\n(?=## )", text)
     others = [part for part in parts[1:] if not part.startswith(f"## {name}\n")]

@@ -214,8 +214,9 @@ def test_kill_leaves_no_process_and_the_same_command_finishes(documents, tokeniz
     (tmp_path / "texts").write_text("\0".join(document.text for document in documents))
     (tmp_path / "script.py").write_text(KILLED)
     tokenizer.save(tmp_path / "tok")
+    tokenizer = Tokenizer.load(tmp_path / "tok")
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(SHARD)]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     out = tmp_path / "out"
     while len(list(out.glob("shard-*.idx"))) < 2:
         assert process.poll() is None
