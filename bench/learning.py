@@ -1,0 +1,228 @@
+"""How soon, and how well, does a small GPT learn beside nanoGPT's own CPU recipe on tiny Shakespeare?
+
+nanoGPT (its README, "I only have a macbook"): characters, 4 layers, 4 heads, 128 wide, context 64, 2,000 steps of
+12 sequences, AdamW, cosine, fp32, eager; 0.80 million parameters. Ours, with model and optimizer of our choice:
+
+- `sprint`: few steps, to see how soon nanoGPT's final loss is reached;
+- `equal-time`: as many seconds as nanoGPT's 2,000 steps took in this run;
+- `equal-tokens`: nanoGPT's batches, steps and number of parameters (± 5 %).
+
+One function evaluates all: context 64, the whole validation split (the last tenth of the text). Seconds are those of
+training: compilation counted, evaluation excluded. The runs of a seed alternate on the same cores.
+
+    git clone https://github.com/karpathy/nanoGPT
+    python bench/learning.py --nanogpt nanoGPT --text shakespeare.txt
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from report import record
+from torch import Tensor, nn
+
+from bottega.models.gpt import GPT, GPTConfig
+from bottega.nn.loss import IGNORE
+from bottega.training.config import TrainingConfig
+from bottega.training.events import Event, ValidationEvent
+from bottega.training.loop import train
+
+CONTEXT = 64
+Curve = list[tuple[int, float, float]]  # steps, seconds, nats a character
+
+MODERN: dict[str, Any] = {
+    "norm": "rmsnorm",
+    "norm_eps": 1e-6,
+    "positions": "rotary",
+    "qk_norm": True,
+    "mlp": "swiglu",
+    "attention_bias": False,
+    "mlp_bias": False,
+}
+SHAPE = GPTConfig(65, CONTEXT, 4, 2, 128, n_inner=352, **MODERN)
+RECIPES: dict[str, tuple[GPTConfig, dict[str, Any]]] = {
+    "sprint": (
+        GPTConfig(65, CONTEXT, 3, 2, 128, n_inner=384, **MODERN),
+        {
+            "batch_size": 64,
+            "steps": 110,
+            "learning_rate": 0.01,
+            "matrix_learning_rate": 0.02,
+            "compile": "off",
+        },
+    ),
+    "equal-time": (
+        SHAPE,
+        {"batch_size": 64, "learning_rate": 0.01, "matrix_learning_rate": 0.02, "compile": "off"},
+    ),
+    "equal-tokens": (
+        SHAPE,
+        {
+            "batch_size": 12,
+            "steps": 2000,
+            "learning_rate": 0.003,
+            "matrix_learning_rate": 0.01,
+            "compile": "off",
+        },
+    ),
+}
+
+
+class Characters:
+    """Tiny Shakespeare as nanoGPT splits it; random windows of the training part."""
+
+    def __init__(self, text: str, batch_size: int, seed: int) -> None:
+        alphabet = {character: i for i, character in enumerate(sorted(set(text)))}
+        ids = torch.tensor([alphabet[character] for character in text])
+        cut = int(0.9 * len(ids))
+        self.training, self.held_out = ids[:cut], ids[cut:]
+        self.batch_size, self.seed, self.step = batch_size, seed, 0
+
+    def next_batch(self) -> dict[str, Tensor]:
+        """The batch of the next step."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        self.step += 1
+        starts = torch.randint(len(self.training) - CONTEXT, (self.batch_size, 1), generator=generator)
+        windows = self.training[starts + torch.arange(CONTEXT + 1)]
+        return {"ids": windows[:, :-1], "targets": windows[:, 1:]}
+
+    def state_dict(self) -> dict[str, int]:
+        """The cursor."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go where the cursor says."""
+        self.step = state["step"]
+
+
+@torch.no_grad()
+def evaluate(logits_of: Callable[[Tensor], Tensor], held_out: Tensor) -> float:
+    """Nats a character over the whole split, in windows of CONTEXT: each character but the first scored once."""
+    count = len(held_out) - 1
+    rows = math.ceil(count / CONTEXT)
+    padded = torch.full((rows * CONTEXT + 1,), 0)
+    padded[: len(held_out)] = held_out
+    ids = padded[:-1].view(rows, CONTEXT)
+    targets = padded[1:].clone()
+    targets[count:] = IGNORE
+    total = 0.0
+    for some, wanted in zip(ids.split(128), targets.view(rows, CONTEXT).split(128), strict=True):
+        logits = logits_of(some).float().flatten(0, 1)
+        total += float(
+            nn.functional.cross_entropy(logits, wanted.flatten(), ignore_index=IGNORE, reduction="sum")
+        )
+    return total / count
+
+
+def nanogpt(folder: Path, text: str, seed: int, steps: int, every: int) -> tuple[Curve, int]:
+    """nanoGPT's model, optimizer and schedule, as its train.py runs them; its curve and parameter count."""
+    sys.path.insert(0, str(folder))
+    from model import GPT as NanoGPT  # type: ignore[import-not-found]
+    from model import GPTConfig as NanoConfig
+
+    torch.manual_seed(seed)
+    data = Characters(text, 12, seed)
+    shape = {"block_size": CONTEXT, "vocab_size": 65, "n_layer": 4, "n_head": 4, "n_embd": 128}
+    with contextlib.redirect_stdout(None):
+        model = NanoGPT(NanoConfig(**shape, dropout=0.0, bias=False))
+        optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99), "cpu")
+    curve, seconds = [], 0.0
+    for step in range(steps + 1):
+        if step % every == 0 or step == steps:
+            # Without targets nanoGPT gives the last position only, so the evaluation passes some.
+            curve.append((step, seconds, evaluate(lambda ids: model(ids, ids)[0], data.held_out)))
+        if step == steps:
+            break
+        began = time.perf_counter()
+        progress = (step - 100) / (2000 - 100)
+        cosine = 1e-4 + 0.5 * (1 + math.cos(math.pi * progress)) * 9e-4
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * (step + 1) / 101 if step < 100 else cosine
+        batch = data.next_batch()
+        _, loss = model(batch["ids"], batch["targets"])
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seconds += time.perf_counter() - began
+    return curve, sum(parameter.numel() for parameter in model.parameters())
+
+
+def ours(name: str, text: str, seed: int, every: int, **changes: Any) -> tuple[Curve, int]:
+    """One of RECIPES through the project's own training loop."""
+    shape, recipe = RECIPES[name]
+    config = TrainingConfig(**{"seed": seed, "validate_every": every, **recipe, **changes})
+    data = Characters(text, config.batch_size, seed)
+    curve: Curve = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, ValidationEvent):
+            curve.append((event.step, event.seconds, event.values["loss"]))
+
+    torch.manual_seed(seed)
+    model = GPT(shape)
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            model,
+            data,
+            Path(folder) / "run",
+            config,
+            validation=lambda model: {"loss": evaluate(model, data.held_out)},
+            on_event=listen,
+        )
+    return curve, model.n_parameters()
+
+
+def seconds_to(curve: Curve, loss: float) -> float:
+    """Seconds at the first evaluation at or under `loss`; infinite where there is none."""
+    return next((seconds for _, seconds, value in curve if value <= loss), math.inf)
+
+
+def steps_within(seconds: float, text: str, seed: int, trial: int = 40) -> int:
+    """Steps of the `equal-time` run that fit into `seconds`, by a trial of a few."""
+    curve, _ = ours("equal-time", text, seed, trial, steps=trial)
+    return int(seconds / curve[-1][1] * trial)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Learning curves beside nanoGPT's."""
+
+    nanogpt: Path
+    """A clone of https://github.com/karpathy/nanoGPT."""
+    text: Path
+    """Tiny Shakespeare (`bottega data get shakespeare`)."""
+    seeds: int = 5
+    figure: Path = Path("docs/figures/learning.png")
+    quick: bool = False
+    """A few steps of each, to see that everything is in place."""
+
+
+def measure(bench: Bench) -> dict[str, list[tuple[Curve, int]]]:
+    """All curves, by run and seed."""
+    text = bench.text.read_text(encoding="utf-8")
+    results: dict[str, list[tuple[Curve, int]]] = {name: [] for name in ("nanoGPT", *RECIPES)}
+    for seed in range(1 if bench.quick else bench.seeds):
+        steps = 20 if bench.quick else 2000
+        results["nanoGPT"].append(nanogpt(bench.nanogpt, text, seed, steps, every=100))
+        seconds = results["nanoGPT"][-1][0][-1][1]
+        few = {"steps": 10} if bench.quick else {}
+        results["sprint"].append(ours("sprint", text, seed, 10, **few))
+        budget = few or {"steps": steps_within(seconds, text, seed)}
+        results["equal-time"].append(ours("equal-time", text, seed, 50, **budget))
+        results["equal-tokens"].append(ours("equal-tokens", text, seed, 100, **few))
+        for name, runs in results.items():
+            steps, took, loss = runs[-1][0][-1]
+            print(f"seed {seed} {name:<13} {steps:5,} steps {took:6.1f} s  loss {loss:.4f}", flush=True)
+    return results
