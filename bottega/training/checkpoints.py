@@ -35,7 +35,7 @@ class State:
     steps: int | None = None
     tokens: int = 0
     seconds: float = 0.0
-    best: dict[str, float] | None = None  # step and loss
+    best: dict[str, Any] | None = None  # step and loss
     validation: dict[str, float] = field(default_factory=dict)  # the last values
     curves: int = 0  # bytes of curves.jsonl
     cursor: dict[str, Any] = field(default_factory=dict)

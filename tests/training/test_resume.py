@@ -159,7 +159,8 @@ def test_another_number_of_threads_warns_in_one_line(tmp_path: Path, tiny, rows)
         with pytest.raises(Stopped):
             train(tiny(), rows(), tmp_path, config_of(), on_event=interrupt)
         torch.set_num_threads(2)
-        train(tiny(), rows(), tmp_path, config_of(), on_event=lambda e: told.append(getattr(e, "text", "")))
+        config = config_of()
+        train(tiny(), rows(), tmp_path, config, on_event=lambda e: told.append(getattr(e, "text", "")))
     assert [line for line in told if "threads: 1, now 2" in line and "\n" not in line]
 
 

@@ -1,0 +1,121 @@
+"""`bottega train` from prepared data to a run, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bottega.cli import run
+from bottega.data.documents import Document
+from bottega.data.shards import prepare
+from bottega.text.tokenizer import Tokenizer
+
+SENTENCES = ("The master grinds the colours.", "Zoan paints a hand.", "Caterina carves the frame at dawn.")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    texts = [" ".join(SENTENCES[(i + j) % 3] for j in range(20)) for i in range(60)]
+    tokenizer = Tokenizer.train(texts, 300)
+    for part, chosen in (("train", texts[:50]), ("heldout", texts[50:])):
+        documents = [Document(text, f"{part}-{i}") for i, text in enumerate(chosen)]
+        prepare(documents, tokenizer, folder / part)
+    return folder
+
+
+def arguments(data: Path, out: Path, *more: str) -> list[str]:
+    shape = (
+        "--n-layer",
+        "1",
+        "--n-embd",
+        "32",
+        "--context-length",
+        "32",
+        "--n-head",
+        "2",
+        "--head-dim",
+        "16",
+    )
+    sizes = ("--n-kv-head", "1", "--n-inner", "48", "--batch-size", "4", "--precision", "fp32")
+    return ["train", "modern-1m", "--data", str(data), "--out", str(out), *shape, *sizes, *more]
+
+
+def test_a_preset_is_trained_and_opens_again(data: Path, tmp_path: Path, capsys) -> None:
+    assert run(arguments(data, tmp_path / "run", "--steps", "30")) == 0
+    told = capsys.readouterr().out
+    assert "step-30: 30 steps, 3,840 tokens, held-out loss" in told
+    from bottega.models.load import load, load_tokenizer
+
+    model = load(tmp_path / "run")
+    assert model.config.n_layer == 1
+    assert model.config.vocab_size == load_tokenizer(tmp_path / "run").vocab_size
+    curves = [json.loads(line) for line in (tmp_path / "run/curves.jsonl").read_text().splitlines()]
+    held_out = [line["values"]["bits_per_byte"] for line in curves if line["event"] == "validation"]
+    assert held_out[0] > 1.3 * held_out[-1]
+    assert any(line["event"] == "sample" for line in curves)
+    assert run(arguments(data, tmp_path / "run", "--steps", "30")) == 0
+    assert "is finished: 30 steps" in capsys.readouterr().out
+
+
+def test_other_data_or_another_shape_is_refused(data: Path, tmp_path: Path, capsys) -> None:
+    assert run(arguments(data, tmp_path / "run", "--steps", "2")) == 0
+    assert run(arguments(data, tmp_path / "run", "--steps", "2", "--n-inner", "64")) == 2
+    assert "n_inner: 48, now 64" in capsys.readouterr().err
+    assert run(arguments(data, tmp_path / "run", "--steps", "3")) == 2
+    assert "steps: 2, now 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "name a preset first"),
+        (["gpt9"], "there is no preset 'gpt9'"),
+        (["modern-1m", "--data", "x", "--out", "y"], "exactly one of steps, tokens and minutes"),
+        (["modern-1m", "--data", "x", "--out", "y", "--steps", "1"], "x/train"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_2(
+    argv: list[str], message: str, capsys, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", *argv]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_list_shows_every_preset(capsys) -> None:
+    from bottega.recipes.presets import PRESETS
+
+    assert run(["train", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(PRESETS)
+    assert "1,557,611,200" in lines[1 + list(PRESETS).index("gpt2-1.5b")]
+
+
+def test_help_has_an_example(capsys) -> None:
+    with pytest.raises(SystemExit) as left:
+        run(["train", "modern-1m", "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    for piece in ("Example: bottega train", "--minutes", "--n-layer", "--weight-decay"):
+        assert piece in text
+    assert "--vocab-size" not in text  # it is the data's
+
+
+def test_interrupted_it_exits_130_and_goes_on(data: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from bottega.cli import main; main()"]
+    command += arguments(data, tmp_path / "run", "--steps", "100000", "--save-every", "5")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "run/latest").exists():
+        assert process.poll() is None, process.stderr
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.startswith("bottega train: stopped after step") and err.count("\n") == 1
+    assert "the same command goes on from there" in err
