@@ -12,20 +12,23 @@ from typing import Any
 from bottega.errors import InputError
 from bottega.text.bytelevel import CHARACTER_OF, CL100K, GPT2, definition, merges_of, to_bytes, to_characters
 
-# A .tiktoken file says neither how text is split nor which special tokens there are. So the published vocabularies
-# are known by their content: the SHA-256 of their lines in order of rank, which is that of the published files, and
-# stays so under another name and after a transfer has changed the line ends.
-_END, *_FIM = "<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"
+# A .tiktoken file says neither how text is split nor which special tokens there are. So the published
+# vocabularies are known by their content: the SHA-256 of their lines in order of rank, which is that of the
+# published files, and stays so under another name and after a transfer has changed the line ends.
 _R50K = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 _P50K = "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069"
 _CL100K = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
-_PUBLISHED: dict[str, tuple[str, dict[str, int]]] = {
-    _R50K: (GPT2, {_END: 50256}),
-    _P50K: (GPT2, {_END: 50256}),
-    _CL100K: (
-        CL100K,
-        {_END: 100257, **{token: 100258 + i for i, token in enumerate(_FIM)}, "<|endofprompt|>": 100276},
-    ),
+_CL100K_SPECIAL = {
+    "<|endoftext|>": 100257,
+    "<|fim_prefix|>": 100258,
+    "<|fim_middle|>": 100259,
+    "<|fim_suffix|>": 100260,
+    "<|endofprompt|>": 100276,
+}
+_PUBLISHED = {
+    _R50K: (GPT2, {"<|endoftext|>": 50256}),
+    _P50K: (GPT2, {"<|endoftext|>": 50256}),
+    _CL100K: (CL100K, _CL100K_SPECIAL),
 }
 _BYTES_OF_TEXT = [*range(0xC0), *range(0xC2, 0xF5)]  # the others occur in no UTF-8
 _EXPECTED = "expected tokenizer.json, encoder.json with vocab.bpe, or a .tiktoken file"
@@ -89,7 +92,7 @@ def _config(folder: Path) -> dict[str, Any]:
     file, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
     config = _json(file) if file.is_file() else {}
     if template.is_file():  # where newer checkpoints keep what older ones have in the configuration
-        config["chat_template"] = template.read_text(encoding="utf-8")
+        config["chat_template"] = template.read_text(encoding="utf-8", errors="replace")
     return config
 
 
@@ -104,11 +107,12 @@ def _checked(data: dict[str, Any], file: Path) -> dict[str, Any]:
             f"{file}: is a {kind} tokenizer; expected byte-level BPE, as GPT-2, Llama 3 and Qwen have"
         )
     # A tokenizer that cuts texts short or fills them up unasked would do so in silence.
-    data = {"normalizer": None, "pre_tokenizer": None} | data | {"truncation": None, "padding": None}
-    data["added_tokens"] = data.get("added_tokens") or []
+    data = data | {"truncation": None, "padding": None, "added_tokens": data.get("added_tokens") or []}
+    for step in ("normalizer", "pre_tokenizer"):
+        data.setdefault(step, None)
     try:
         _check_tokens(data, file)
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, AttributeError):
         raise InputError(f"{file}: is damaged: its tokens cannot be read; get the file again") from None
     return data
 
@@ -119,8 +123,10 @@ def _check_tokens(data: dict[str, Any], file: Path) -> None:
     ids: dict[str, int] = {token: id for token, id in model["vocab"].items() if token not in added}
     if len(set(ids.values())) < len(ids):
         raise InputError(f"{file}: is damaged: two tokens have the same id; get the file again")
-    if model.get("end_of_word_suffix"):  # GPT-1's: a BPE of characters, with a token for what it cannot say
-        return
+    if model.get("end_of_word_suffix"):
+        if (data.get("decoder") or {}).get("type") != "BPEDecoder":
+            raise InputError(f"{file}: marks the ends of words, as CLIP's does; expected byte-level BPE")
+        return  # GPT-1's: a BPE of characters, with a token for what it cannot say
     if any(to_bytes(token) is None for token in ids):
         raise InputError(
             f"{file}: is a BPE of characters, as SentencePiece makes it; expected byte-level BPE"
@@ -134,17 +140,17 @@ def _check_tokens(data: dict[str, Any], file: Path) -> None:
 
 def _gpt2(encoder: Path, bpe: Path) -> dict[str, Any]:
     vocab = _json(encoder)
-    lines = bpe.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = bpe.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise InputError(f"{bpe}: is damaged: not valid UTF-8; get the file again") from None
     merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines[1:] if line)]
-    unions = [left + right for left, right in merges]
-    tokens = {token for token in vocab if len(token) == 1} | set(unions)
-    wrong = next((token for token in tokens if token not in vocab or to_bytes(token) is None), None)
-    if wrong is not None or not all(right for _, right in merges):
-        raise InputError(
-            f"{bpe}: does not belong to {encoder}: {wrong!r} is not in both; get the two files together"
-        )
-    special = {token: id for token, id in vocab.items() if token not in tokens}
-    return definition({token: id for token, id in vocab.items() if token in tokens}, merges, GPT2, special)
+    unions = {left + right for left, right in merges}
+    wrong = next((token for token in unions if token not in vocab), None)
+    if wrong is not None:
+        raise InputError(f"{bpe}: merges {wrong!r}, which {encoder} lacks; get the two files together")
+    special = {token: id for token, id in vocab.items() if len(token) > 1 and token not in unions}
+    return _checked(definition(vocab, merges, GPT2, special), encoder)
 
 
 def _tiktoken(file: Path, content: bytes) -> dict[str, Any]:

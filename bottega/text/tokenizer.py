@@ -188,7 +188,7 @@ class DecodeStream:
         return self._decoder.decode(self._tokenizer.token_bytes(id))
 
     def flush(self) -> str:
-        """What is left at the end: U+FFFD for a character never completed, else "". The stream starts anew."""
+        """What is left at the end: U+FFFD for a character not completed, else "". The stream starts anew."""
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return rest
