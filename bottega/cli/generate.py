@@ -85,7 +85,7 @@ def _generate(
         logprobs,
     ).seeded()
     gpt, tokenizer = _load(model)
-    text = read_stdin() if prompt == "-" else prompt
+    text = read_argument(prompt)
     choices = [_Choice(n == 1 and not json_) for _ in range(n)]
     _run(gpt, tokenizer, text, params, stop, choices)
     if json_:
@@ -160,11 +160,14 @@ def _load(model: str) -> tuple[GPT, Tokenizer]:
     return loaded.eval(), load_tokenizer(model)
 
 
-def read_stdin() -> str:
-    """Standard input as UTF-8; InputError where it is not."""
+def read_argument(given: str) -> str:
+    """A text from the command line, or standard input for `-`; InputError where it is not UTF-8."""
     from bottega.errors import InputError
 
+    # Python keeps bytes of an argument that are no UTF-8 as lone surrogates.
+    raw = sys.stdin.buffer.read() if given == "-" else given.encode(errors="surrogateescape")
     try:
-        return sys.stdin.buffer.read().decode()
+        return raw.decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"standard input is not UTF-8 text at byte {error.start}; give UTF-8") from None
+        where = "standard input" if given == "-" else "the text"
+        raise InputError(f"{where} is not UTF-8 at byte {error.start}; give UTF-8") from None

@@ -93,28 +93,26 @@ def _as_json(score: Score) -> dict[str, Any]:
 
 def _texts(given: str) -> list[str]:
     """The documents in a file or folder; what is no path is itself the text."""
-    from bottega.cli.generate import read_stdin
+    from bottega.cli.generate import read_argument
     from bottega.errors import InputError
 
-    if given == "-":
-        texts = [read_stdin()]
-    elif os.path.exists(given):  # noqa: PTH110, a Path raises on a text that is too long for a name
+    if os.path.exists(given):  # noqa: PTH110, a Path raises on a text that is too long for a name
         from bottega.data.documents import read_documents
 
         texts = [document.text for document in read_documents([given])]
     else:
-        texts = [given]
+        texts = [read_argument(given)]
     if not any(texts):
         raise InputError("the text is empty; give one to score")
     return texts
 
 
 def _candidates(file: str) -> list[str]:
-    from bottega.cli.generate import read_stdin
+    from bottega.cli.generate import read_argument
     from bottega.errors import InputError
 
     if file == "-":
-        text = read_stdin()
+        text = read_argument(file)
     else:
         from pathlib import Path
 

@@ -51,7 +51,9 @@ def refusal(error: RequestValidationError) -> JSONResponse:
         message = f"Unknown parameter: {param!r}."
     elif kind == "missing":
         message = f"Missing required parameter: {param!r}."
-    elif param == "prompt":  # a union: the faults of its four forms one by one would not help
+    elif (
+        param == "prompt" and kind != "value_error"
+    ):  # a union: the faults of its four forms one by one would not help
         message = "'prompt' must be a string, a list of strings, a list of token ids or a list of such lists."
     else:
         message = f"Invalid value for {'.'.join(place)!r}: {first['msg']}."

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _well_formed(text: str) -> str:
+    """JSON can spell half of a surrogate pair, which no tokenizer can read and no answer can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is no character") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_well_formed)]
 
 
 class StreamOptions(BaseModel):
@@ -21,7 +33,7 @@ class CompletionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     model: str
-    prompt: str | list[str] | list[int] | list[list[int]] | None = Field(
+    prompt: Text | list[Text] | list[int] | list[list[int]] | None = Field(
         None, description="One prompt or several, as text or token ids; none begins a new document."
     )
     suffix: str | None = Field(None, description="Only for models trained for insertion.")
@@ -34,7 +46,7 @@ class CompletionRequest(BaseModel):
     stream_options: StreamOptions | None = None
     logprobs: int | None = Field(None, ge=0, le=5)
     echo: bool | None = None
-    stop: str | list[str] | None = Field(None, description="Up to four texts before which to stop.")
+    stop: Text | list[Text] | None = Field(None, description="Up to four texts before which to stop.")
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None

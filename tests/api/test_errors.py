@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -30,6 +31,9 @@ CASES: list[tuple[dict[str, Any], int, str | None, str | None]] = [
     ({"prompt": [-1]}, 400, "prompt", "invalid_value"),
     ({"prompt": [10**9]}, 400, "prompt", "invalid_value"),
     ({"prompt": [[1], [10**25]]}, 400, "prompt", "invalid_value"),
+    ({"prompt": "half a pair: \ud83d"}, 400, "prompt", None),
+    ({"stop": "\ud83d"}, 400, "stop", None),
+    ({"model": "\ud83d"}, 404, "model", "model_not_found"),
     ({"n": 0}, 400, "n", "invalid_value"),
     ({"n": 129}, 400, "n", "invalid_value"),
     ({"best_of": 21}, 400, "best_of", "invalid_value"),
@@ -54,7 +58,8 @@ CASES: list[tuple[dict[str, Any], int, str | None, str | None]] = [
 def test_refusals(
     http: httpx.Client, fields: dict[str, Any], status: int, param: str, code: str | None
 ) -> None:
-    answer = http.post("/v1/completions", json=GOOD | fields)
+    body = json.dumps(GOOD | fields)  # which escapes half a surrogate pair; the client would not send one
+    answer = http.post("/v1/completions", content=body, headers={"content-type": "application/json"})
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["type"]) == (status, param, "invalid_request_error")
     assert error["message"]

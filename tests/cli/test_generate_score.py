@@ -116,7 +116,10 @@ def test_a_prompt_from_standard_input(
     assert capsys.readouterr().out == expected(gpt, tokenizer, "Café\n", seed=3, max_tokens=4)[0] + "\n"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
     assert run(["generate", folder, "-"]) == 2
-    assert "not UTF-8" in capsys.readouterr().err
+    assert "standard input is not UTF-8 at byte 0" in capsys.readouterr().err
+    for verb in ("generate", "score"):
+        assert run([verb, folder, "ab\udcff"]) == 2  # as Python gives an argument of the byte ff
+        assert "the text is not UTF-8 at byte 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
