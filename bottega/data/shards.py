@@ -34,7 +34,7 @@ __all__ = ["Progress", "TokenShards", "prepare", "progress_bar"]
 
 # Both in bytes of text. A shard is what a kill may cost, and what a resume holds in memory; a batch is one
 # errand of a worker.
-SHARD_BYTES, BATCH_BYTES = 2**27, 2**19
+SHARD_BYTES, BATCH_BYTES = 2**26, 2**19
 UINT16_IDS = 2**16  # vocabularies up to here are kept in 16 bits an id
 
 
