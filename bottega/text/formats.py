@@ -127,7 +127,8 @@ def _check_tokens(data: dict[str, Any], file: Path) -> None:
         if (data.get("decoder") or {}).get("type") != "BPEDecoder":
             raise InputError(f"{file}: marks the ends of words, as CLIP's does; expected byte-level BPE")
         return  # GPT-1's: a BPE of characters, with a token for what it cannot say
-    if any(to_bytes(token) is None for token in ids):
+    steps = json.dumps([data["normalizer"], data["pre_tokenizer"]])
+    if '"ByteLevel"' not in steps or any(to_bytes(token) is None for token in ids):
         raise InputError(
             f"{file}: is a BPE of characters, as SentencePiece makes it; expected byte-level BPE"
         )

@@ -9,7 +9,7 @@ from bottega.text.tokenizer import Tokenizer
 PROSE = (
     "The workshop opened at dawn, and the apprentices swept the floor before the master came down.\n"
     "They ground the colours, stretched the canvas, and copied the drawings until the drawings were right.\n"
-    "Nobody's hand was steady in the first year; everybody's was in the seventh. It's the work that teaches.\n"
+    "Nobody's hand was steady in the first year; everybody's was in the seventh. It's work that teaches.\n"
 )
 CORPUS = [
     PROSE * 3,

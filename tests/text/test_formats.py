@@ -133,7 +133,7 @@ def test_what_is_not_there_is_refused(tmp_path):
 
 
 def test_no_damage_to_a_file_ends_in_a_traceback(saved):
-    """Each value of the file, replaced by another type or removed: loaded all the same, or refused in one line."""
+    """Values of the file, replaced or removed: it is loaded and loses no text, or is refused in one line."""
     whole, noise = json.loads(saved.read_text(encoding="utf-8")), random.Random(0)
     for _ in range(150):
         definition = json.loads(json.dumps(whole))
