@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from bottega.errors import InputError, WorkError
 from bottega.interop.folder import TOKENIZER_FILES
 from bottega.models.links import follow_link, set_link
+from bottega.training.progress import duration
 
 FORMAT = 1
 
@@ -170,6 +171,19 @@ def config_of(model: nn.Module) -> dict[str, Any]:
     if config is None or not is_dataclass(config) or isinstance(config, type):
         return {}
     return dict(json.loads(json.dumps(asdict(config))))
+
+
+def card(state: State) -> str:
+    """Return what a model card says of the training."""
+    rows = {
+        "steps": f"{state.step:,}",
+        "tokens": f"{state.tokens:,}",
+        "training time": duration(state.seconds),
+    }
+    rows |= {f"held-out {name.replace('_', ' ')}": f"{value:.4f}" for name, value in state.validation.items()}
+    rows |= {name: str(value) for name, value in state.config.items() if value is not None}
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"## Training\n\nTrained with Bottega.\n\n| | |\n|---|---|\n{table}\n"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,22 @@ from bottega.training.precision import Weights
 from bottega.training.schedules import multiplier
 
 Batch = Mapping[str, Tensor]
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Where batches come from; the cursor (JSON-able) is part of every checkpoint."""
+
+    def next_batch(self) -> Batch:
+        """Return the next batch: tensors whose first dimension is this rank's share of the sequences."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the cursor."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go where the cursor says."""
+
+
 WHOLE = "model"  # the part that is all of it
 
 
@@ -99,8 +116,8 @@ class Context:
                 values = [loss.total, loss.count, *loss.metrics.values()]
                 sums.append(torch.stack([value.detach().to(torch.float64) for value in values]))
         total = torch.stack(sums).sum(0)
-        self.world.add_up(total)
         if not self.rehearsing:
+            self.world.add_up(total)
             self._update(name, part, total[1])
         return Loss(total[0], total[1], dict(zip(keys, total[2:], strict=True)))
 
@@ -181,6 +198,16 @@ def loss_of(model: nn.Module, batch: Batch) -> Loss:
     """Return `model.loss(batch)`: all that the loop needs of a model."""
     loss: Loss = model.loss(batch)  # type: ignore[operator]
     return loss
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch where the model is."""
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def tokens_in(batch: Batch) -> int:
+    """Return the tokens in a batch: its ids, or, where there are none, its rows."""
+    return batch["ids"].numel() if "ids" in batch else len(next(iter(batch.values())))
 
 
 def micro_batches(batch: Batch, rows: int | None) -> Iterator[Batch]:

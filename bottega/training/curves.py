@@ -12,6 +12,7 @@ from bottega.training.events import Event, SampleEvent, StepEvent, ValidationEve
 
 FILE = "curves.jsonl"
 FLUSH_SECONDS = 2.0
+BOARD_SECONDS = 1.0  # between points for TensorBoard: writing one costs as much as a small model's step
 
 
 class Curves:
@@ -25,13 +26,16 @@ class Curves:
         self.file = (out / FILE).open("ab")
         self.file.truncate(position)
         self.file.seek(0, 2)
-        self.flushed = time.monotonic()
+        self.flushed = self.boarded = time.monotonic()
         self.board = _tensorboard(out / "tensorboard", step)
 
     def __call__(self, event: Event) -> None:
         """Write one event."""
         if isinstance(event, StepEvent):
             self._line("step", asdict(event))
+            if time.monotonic() - self.boarded < BOARD_SECONDS and event.step != event.steps:
+                return
+            self.boarded = time.monotonic()
             scalars = {"loss": event.loss, "learning_rate": event.learning_rate, **event.metrics}
             scalars |= {"gradient_norm": event.gradient_norm, "tokens_per_second": event.tokens_per_second}
             self._scalars("training", event.step, scalars)

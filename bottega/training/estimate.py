@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from bottega.training.config import TrainingConfig
 from bottega.training.context import Batch, loss_of, micro_batches
 
-ASSUMED_SHARE = 0.5  # of the measured peak, for the estimate of time
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -48,12 +46,13 @@ def estimate(model: nn.Module, batch: Batch, config: TrainingConfig, dtype: torc
     if dtype != torch.float32:
         standing += 2 * weights
     rows = len(next(iter(next(micro_batches(batch, config.micro_batch_size)).values())))
-    activations = rows * _saved_by_one_row(model, batch, dtype)
-    return Estimate(standing, activations, 4 * weights + moments + averages)
+    one, two = (_saved(model, batch, n, dtype) for n in (1, 2))
+    # What does not grow with the rows is there once.
+    return Estimate(standing, one + (rows - 1) * (two - one), 4 * weights + moments + averages)
 
 
-def _saved_by_one_row(model: nn.Module, batch: Batch, dtype: torch.dtype) -> int:
-    """Run one row forward and count the tensors that autograd keeps, each storage once, parameters not."""
+def _saved(model: nn.Module, batch: Batch, rows: int, dtype: torch.dtype) -> int:
+    """Run rows forward and count the tensors that autograd keeps, each storage once, parameters not."""
     if not hasattr(model, "loss"):
         return 0
     seen: dict[int, int] = {}
@@ -66,7 +65,7 @@ def _saved_by_one_row(model: nn.Module, batch: Batch, dtype: torch.dtype) -> int
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with torch.random.fork_rng(devices=[]), undisturbed(model), torch.enable_grad(), hooks:
-        kept = loss_of(model, {name: tensor[:1] for name, tensor in batch.items()})
+        kept = loss_of(model, {name: tensor[:rows] for name, tensor in batch.items()})
     del kept  # it kept the storages apart while they were counted
     size = torch.empty((), dtype=dtype).element_size()
     return sum(n for pointer, n in seen.items() if pointer not in own) * size // 4

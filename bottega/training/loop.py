@@ -12,24 +12,24 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottega.errors import InputError, Stopped, WorkError
+from bottega.errors import Stopped, WorkError
 from bottega.nn.loss import Loss
-from bottega.training import budget, compilation, machine
-from bottega.training.checkpoints import Run, State, config_of, load_weights, locked, read_tensors
+from bottega.training import budget, compilation, machine, start
+from bottega.training.checkpoints import Run, card, load_weights, locked, read_tensors
 from bottega.training.config import TrainingConfig, differing
-from bottega.training.context import WHOLE, Batch, Context, loss_of
+from bottega.training.context import WHOLE, Batch, Batches, Context, loss_of, to_device, tokens_in
 from bottega.training.curves import Curves
 from bottega.training.distributed import World, joined
-from bottega.training.estimate import ASSUMED_SHARE, estimate, flops_per_token, undisturbed
+from bottega.training.estimate import estimate, flops_per_token, undisturbed
 from bottega.training.events import (
     CheckpointEvent,
     Event,
@@ -42,20 +42,6 @@ from bottega.training.events import (
 from bottega.training.interrupts import Interrupts, listening
 from bottega.training.precision import DTYPES, Weights
 from bottega.training.validation import Validation
-
-
-@runtime_checkable
-class Batches(Protocol):
-    """Where batches come from; the cursor (JSON-able) is part of every checkpoint."""
-
-    def next_batch(self) -> Batch:
-        """Return the next batch: tensors whose first dimension is this rank's share of the sequences."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the cursor."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go where the cursor says."""
 
 
 @dataclass(frozen=True)
@@ -134,112 +120,70 @@ class _Session:
     # Setting up
 
     def run(self) -> Result:
-        latest = self.run_folder.latest()
-        self.state = self._resumed_state(latest) if latest else self._new_state()
+        run = self.run_folder
+        latest = run.latest()
+        if latest:
+            self.state = start.resumed_state(run, latest, self.config, self.model)
+        else:
+            self.state = start.first_state(self.config, self.model, self.device, self.world)
         if latest and self.state.step == self.state.steps:
             load_weights(self.model, latest)
-            self._emit(Notice(f"{self.run_folder.out} is finished: {self.state.step:,} steps"))
+            self._emit(Notice(f"{run.out} is finished: {self.state.step:,} steps"))
             return self._result(latest)
         self._prepare(latest)
         if not latest:
             self._validate()
         return self._result(self._steps())
 
-    def _new_state(self) -> State:
-        precision = self.config.precision
-        if precision == "auto":
-            bf16 = machine.fastest_precision(self.device) == "bf16"
-            precision = "bf16" if self.world.first_says(float(bf16), self.device) else "fp32"
-        return State(precision=precision, config=asdict(self.config), model=config_of(self.model))
-
-    def _resumed_state(self, latest: Path) -> State:
-        state = self.run_folder.read_state(latest)
-        changed = differing(state.config, asdict(self.config)) + differing(state.model, config_of(self.model))
-        if changed:
-            raise InputError(
-                f"{self.run_folder.out} holds a run with another configuration ({'; '.join(changed)}); "
-                "use the same values to go on, or another --out to start anew"
-            )
-        return state
-
     def _prepare(self, latest: Path | None) -> None:
-        state, dtype = self.state, DTYPES[self.state.precision]
+        state, config, world = self.state, self.config, self.world
+        dtype = DTYPES[state.precision]
         if latest:
             load_weights(self.model, latest)
             self.batches.load_state_dict(state.cursor)
-        batch = self._peek()
-        needs = estimate(self.model, batch, self.config, dtype)
-        if self.world.writes:
-            self.run_folder.prepare(needs.checkpoint * (self.config.keep + 2))
-        self.weights = Weights(self.model, dtype, self.config.ema)
-        if latest and self.config.ema:
+        batch = start.peek(self.batches, config, self.device, world)
+        needs = estimate(self.model, batch, config, dtype)
+        start.require_memory(needs.memory, self.device)
+        if world.writes:
+            self.run_folder.prepare(needs.checkpoint * (config.keep + 2))
+        self.weights = Weights(self.model, dtype, config.ema)
+        if latest and config.ema:
             self.weights.load(read_tensors(latest, "masters"))
-        self.world.copy_from_first(self.weights.masters.values())
+        world.copy_from_first([*self.weights.masters.values(), *self.weights.averages.values()])
+        world.copy_from_first(self.model.buffers())
         self.weights.refresh(self.weights.parameters)
-        self.context = Context(self.model, self.weights, self.config, self.world, dtype)
+        self.context = Context(self.model, self.weights, config, world, dtype)
         if latest:
             self.context.load_state_dict(read_tensors(latest, "optimizer"))
-        if self.world.writes:
+        if world.writes:
             self.curves = Curves(self.run_folder.out, state.curves, state.step)
             self.listeners.append(self.curves)
-        tokens = _tokens(batch) * self.world.size
-        state.steps = state.steps or budget.steps_of(self.config, tokens)
-        self._measure(needs.memory, tokens)
+        if self.flops is not None:
+            self.peak = machine.measured_peak(self.device, dtype)
+        tokens = tokens_in(batch)
+        state.steps = state.steps or budget.steps_of(config, tokens * world.size)
+        self.stopwatch.budget -= state.seconds
+        seconds = start.expected_seconds(config, state, tokens, self.flops, self.peak)
+        said = start.announcement(self.model, state, tokens * world.size, needs.memory, seconds)
+        self._emit(Notice(said))
         self.model.train()
-        self._compile(batch, tokens, resumed=latest is not None)
+        self._compile(batch, seconds, resumed=latest is not None)
         self._check_environment(resumed=latest is not None)
 
-    def _peek(self) -> Batch:
-        """The batch that comes next, without moving the cursor."""
-        cursor = self.batches.state_dict()
-        batch = self._to_device(self.batches.next_batch())
-        self.batches.load_state_dict(cursor)
-        rows = len(next(iter(batch.values()))) * self.world.size
-        if rows != self.config.batch_size:
-            raise InputError(
-                f"batches have {rows} sequences over all ranks; batch_size says {self.config.batch_size}"
-            )
-        return batch
-
-    def _measure(self, memory: int, tokens: int) -> None:
-        """Measure the machine, tell what the run will take, and refuse what does not fit."""
-        available = machine.memory_available(self.device)
-        if memory > available:
-            raise WorkError(
-                f"the run needs about {memory / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are "
-                "available; lower micro_batch_size or take a smaller model"
-            )
-        if self.flops is not None:
-            self.peak = machine.measured_peak(self.device, DTYPES[self.state.precision])
-        seconds = self._expected_seconds(tokens)
-        took = "" if seconds is None else f", about {_duration(seconds)}"
-        steps = "" if self.state.steps is None else f"{self.state.steps:,} steps of {tokens:,} tokens, "
-        n = sum(parameter.numel() for parameter in self.model.parameters())
-        what = f"{n:,} parameters in {self.state.precision}"
-        self._emit(Notice(f"{what}; {steps}about {memory / 1e9:.1f} GB of memory{took}"))
-
-    def _expected_seconds(self, tokens: int) -> float | None:
-        if self.config.minutes is not None:
-            return 60 * self.config.minutes
-        if self.flops is None or self.state.steps is None:
-            return None
-        left = (self.state.steps - self.state.step) * tokens / self.world.size
-        return left * self.flops / (ASSUMED_SHARE * self.peak)
-
-    def _compile(self, batch: Batch, tokens: int, *, resumed: bool) -> None:
-        state, began = self.state, time.perf_counter()
-        wanted = state.compiled if resumed else False
+    def _compile(self, batch: Batch, seconds: float | None, *, resumed: bool) -> None:
+        state, world, began = self.state, self.world, time.perf_counter()
+        wanted = state.compiled
         if not resumed:
-            seconds = self._expected_seconds(tokens)
             wanted = compilation.wanted(self.config, self.model, self.device, seconds)
-            wanted = bool(self.world.first_says(float(wanted), self.device))
+            wanted = bool(world.first_says(float(wanted), self.device))
         if wanted:
             why = compilation.compiled(self.model, partial(self._rehearse, batch))
-            if why:
-                self._emit(Notice(f"torch.compile failed, so the run goes on without it: {why}"))
-            else:
+            wanted = not world.any(bool(why), self.device)
+            if wanted:
                 self._emit(Notice(f"compiled in {time.perf_counter() - began:.0f} s"))
-            wanted = not why
+            else:
+                compilation.undo(self.model)
+                self._emit(Notice(f"torch.compile failed, so the run goes on without it: {why}"))
         if resumed and state.compiled != wanted:
             self._emit(Notice("the run was compiled before: from here on it is not the same bit for bit"))
         state.compiled = wanted
@@ -256,18 +200,11 @@ class _Session:
             self.context.rehearsing = False
 
     def _check_environment(self, *, resumed: bool) -> None:
-        now = {
-            "machine": machine.kind(self.device),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "processes": self.world.size,
-        }
+        now = start.environment(self.device, self.world)
         changed = differing(self.state.environment, now) if resumed else []
         if changed:
             text = "; ".join(changed)
-            self._emit(
-                Notice(f"resumed on another machine or setting ({text}): no longer the same bit for bit")
-            )
+            self._emit(Notice(f"resumed under another setting ({text}): no longer the same bit for bit"))
         self.state.environment = now
 
     # Stepping
@@ -300,7 +237,7 @@ class _Session:
         began, state = time.perf_counter(), self.state
         # Seeded anew at each step: no generator's state is ever saved, and who else draws disturbs nothing.
         _seed(self.config.seed, state.step, self.world.rank)
-        batch = self._to_device(self.batches.next_batch())
+        batch = to_device(self.batches.next_batch(), self.device)
         self.context.begin(state.step, state.steps)
         loss = self._learn(batch)
         value = float(loss.mean)
@@ -311,7 +248,7 @@ class _Session:
                 "diverged; its last checkpoint is sound; a lower learning_rate needs another --out"
             )
         seconds = time.perf_counter() - began
-        tokens = _tokens(batch) * self.world.size
+        tokens = tokens_in(batch) * self.world.size
         state.step, state.tokens, state.seconds = (
             state.step + 1,
             state.tokens + tokens,
@@ -401,7 +338,7 @@ class _Session:
                     self.model,
                     tensors,
                     tokenizer=self.tokenizer,
-                    card=_card(state),
+                    card=card(state),
                     best=best,
                     keep=self.config.keep,
                 )
@@ -416,9 +353,6 @@ class _Session:
     def _emit(self, event: Event) -> None:
         for listener in self.listeners:
             listener(event)
-
-    def _to_device(self, batch: Batch) -> Batch:
-        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
 
     def close(self) -> None:
         """Leave the model plain: eager, fp32."""
@@ -435,27 +369,3 @@ def _seed(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(mixed)
     random.seed(mixed)
     np.random.seed(mixed & 0xFFFFFFFF)
-
-
-def _tokens(batch: Batch) -> int:
-    """Tokens in a batch: its ids, or, where there are none, its rows."""
-    return batch["ids"].numel() if "ids" in batch else len(next(iter(batch.values())))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _card(state: State) -> str:
-    """The training part of the model card."""
-    rows = {
-        "steps": f"{state.step:,}",
-        "tokens": f"{state.tokens:,}",
-        "training time": _duration(state.seconds),
-    }
-    rows |= {f"held-out {name.replace('_', ' ')}": f"{value:.4f}" for name, value in state.validation.items()}
-    rows |= {name: str(value) for name, value in state.config.items() if value is not None}
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return f"## Training\n\nTrained with Bottega.\n\n| | |\n|---|---|\n{table}\n"
