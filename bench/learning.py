@@ -1,14 +1,14 @@
 """How soon, and how well, does a small GPT learn beside nanoGPT's own CPU recipe on tiny Shakespeare?
 
-nanoGPT (its README, "I only have a macbook"): characters, 4 layers, 4 heads, 128 wide, context 64, 2,000 steps of
-12 sequences, AdamW, cosine, fp32, eager; 0.80 million parameters. Ours, with model and optimizer of our choice:
+nanoGPT (its README, "I only have a macbook"): characters, 4 layers, 4 heads, 128 wide, context 64, 2,000
+steps of 12 sequences, AdamW, cosine, fp32, eager; 0.80 million parameters. Ours, our model and optimizer:
 
 - `sprint`: few steps, to see how soon nanoGPT's final loss is reached;
 - `equal-time`: as many seconds as nanoGPT's 2,000 steps took in this run;
 - `equal-tokens`: nanoGPT's batches, steps and number of parameters (± 5 %).
 
-One function evaluates all: context 64, the whole validation split (the last tenth of the text). Seconds are those of
-training: compilation counted, evaluation excluded. The runs of a seed alternate on the same cores.
+One function evaluates all: context 64, the whole validation split (the last tenth of the text). Seconds are
+those of training: compilation counted, evaluation excluded. The runs alternate on the same cores.
 
     git clone https://github.com/karpathy/nanoGPT
     python bench/learning.py --nanogpt nanoGPT --text shakespeare.txt
@@ -22,7 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ RECIPES: dict[str, tuple[GPTConfig, dict[str, Any]]] = {
     ),
     "equal-time": (
         SHAPE,
-        {"batch_size": 64, "learning_rate": 0.01, "matrix_learning_rate": 0.02, "compile": "off"},
+        {"batch_size": 64, "learning_rate": 0.01, "matrix_learning_rate": 0.02},
     ),
     "equal-tokens": (
         SHAPE,
@@ -108,7 +108,7 @@ class Characters:
 
 @torch.no_grad()
 def evaluate(logits_of: Callable[[Tensor], Tensor], held_out: Tensor) -> float:
-    """Nats a character over the whole split, in windows of CONTEXT: each character but the first scored once."""
+    """Nats a character over the whole split, in windows of CONTEXT; all but the first are scored once."""
     count = len(held_out) - 1
     rows = math.ceil(count / CONTEXT)
     padded = torch.full((rows * CONTEXT + 1,), 0)
@@ -128,14 +128,13 @@ def evaluate(logits_of: Callable[[Tensor], Tensor], held_out: Tensor) -> float:
 def nanogpt(folder: Path, text: str, seed: int, steps: int, every: int) -> tuple[Curve, int]:
     """nanoGPT's model, optimizer and schedule, as its train.py runs them; its curve and parameter count."""
     sys.path.insert(0, str(folder))
-    from model import GPT as NanoGPT  # type: ignore[import-not-found]
-    from model import GPTConfig as NanoConfig
+    import model as nano  # type: ignore[import-not-found]
 
     torch.manual_seed(seed)
     data = Characters(text, 12, seed)
     shape = {"block_size": CONTEXT, "vocab_size": 65, "n_layer": 4, "n_head": 4, "n_embd": 128}
     with contextlib.redirect_stdout(None):
-        model = NanoGPT(NanoConfig(**shape, dropout=0.0, bias=False))
+        model = nano.GPT(nano.GPTConfig(**shape, dropout=0.0, bias=False))
         optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99), "cpu")
     curve, seconds = [], 0.0
     for step in range(steps + 1):
@@ -162,7 +161,7 @@ def nanogpt(folder: Path, text: str, seed: int, steps: int, every: int) -> tuple
 def ours(name: str, text: str, seed: int, every: int, **changes: Any) -> tuple[Curve, int]:
     """One of RECIPES through the project's own training loop."""
     shape, recipe = RECIPES[name]
-    config = TrainingConfig(**{"seed": seed, "validate_every": every, **recipe, **changes})
+    config = TrainingConfig(**{"seed": seed, "validate_every": every, "compile": "off", **recipe, **changes})
     data = Characters(text, config.batch_size, seed)
     curve: Curve = []
 
@@ -226,3 +225,67 @@ def measure(bench: Bench) -> dict[str, list[tuple[Curve, int]]]:
             steps, took, loss = runs[-1][0][-1]
             print(f"seed {seed} {name:<13} {steps:5,} steps {took:6.1f} s  loss {loss:.4f}", flush=True)
     return results
+
+
+def report(results: dict[str, list[tuple[Curve, int]]]) -> None:
+    """Medians over the seeds, in bench/RESULTS.md."""
+    targets = [curve[-1][2] for curve, _ in results["nanoGPT"]]
+    whole = [curve[-1][1] for curve, _ in results["nanoGPT"]]
+    for name, runs in results.items():
+        reached = [seconds_to(curve, target) for (curve, _), target in zip(runs, targets, strict=True)]
+        losses = [curve[-1][2] for curve, _ in runs]
+        record(
+            "learning",
+            {
+                "run": name,
+                "parameters": runs[0][1],
+                "steps": runs[0][0][-1][0],
+                "seconds": statistics.median(curve[-1][1] for curve, _ in runs),
+                "final loss": statistics.median(losses),
+                "lowest, highest": f"{min(losses):.3f}, {max(losses):.3f}",
+                "seconds to nanoGPT's final loss": statistics.median(reached),
+                "share of nanoGPT's time": statistics.median(
+                    mine / theirs for mine, theirs in zip(reached, whole, strict=True)
+                ),
+                "seeds": len(runs),
+            },
+        )
+    ahead = [
+        all(ours[2] < theirs[2] for ours, theirs in zip(mine[2:], nano[2:], strict=True))
+        for (mine, _), (nano, _) in zip(results["equal-tokens"], results["nanoGPT"], strict=True)
+    ]
+    print(f"equal tokens: lower at every evaluation from step 200 on in {sum(ahead)} of {len(ahead)} seeds")
+
+
+def draw(results: dict[str, list[tuple[Curve, int]]], out: Path) -> None:
+    """Loss against seconds, and against characters read; a thin line a seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.6), dpi=130, layout="constrained")
+    by_time, by_tokens = figure.subplots(1, 2, sharey=True)
+    colours = {"nanoGPT": "0.45", "sprint": "#D55E00", "equal-time": "#009E73", "equal-tokens": "#0072B2"}
+    for name, runs in results.items():
+        for seed, (curve, _) in enumerate(runs):
+            style = {"color": colours[name], "linewidth": 1.1, "alpha": 0.8}
+            label = {} if seed else {"label": name if name == "nanoGPT" else f"ours, {name}"}
+            losses = [loss for _, _, loss in curve]
+            by_time.plot([seconds for _, seconds, _ in curve], losses, **style, **label)
+            if name in ("nanoGPT", "equal-tokens"):
+                by_tokens.plot([steps * 12 * CONTEXT for steps, _, _ in curve], losses, **style)
+    by_time.set(xlabel="seconds of training, compilation counted", ylabel="held-out nats a character")
+    by_tokens.set(xlabel="characters read, equal number of parameters")
+    by_time.set_ylim(1.4, 2.8)
+    by_time.legend(frameon=False)
+    for axes in (by_time, by_tokens):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out)
+
+
+if __name__ == "__main__":
+    bench = tyro.cli(Bench, description=__doc__)
+    results = measure(bench)
+    if not bench.quick:
+        report(results)
+        draw(results, bench.figure)
