@@ -34,6 +34,7 @@ class State:
 
     step: int = 0
     steps: int | None = None
+    validate_every: int | None = None  # known with the steps
     tokens: int = 0
     seconds: float = 0.0
     best: dict[str, Any] | None = None  # step and loss

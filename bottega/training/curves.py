@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -50,6 +51,7 @@ class Curves:
     def position(self) -> int:
         """Return the bytes written so far, after bringing them to the disk."""
         self._flush()
+        os.fsync(self.file.fileno())
         return self.file.tell()
 
     def close(self) -> None:

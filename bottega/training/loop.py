@@ -162,6 +162,8 @@ class _Session:
             self.peak = machine.measured_peak(self.device, dtype)
         tokens = tokens_in(batch)
         state.steps = state.steps or budget.steps_of(config, tokens * world.size)
+        if state.steps is not None and state.validate_every is None:
+            state.validate_every = budget.validate_every(config, state.steps)
         self.stopwatch.budget -= state.seconds
         seconds = start.expected_seconds(config, state, tokens, self.flops, self.peak)
         said = start.announcement(self.model, state, tokens * world.size, needs.memory, seconds)
@@ -217,7 +219,7 @@ class _Session:
             state = self.state
             settled = state.steps is None and self._fix_steps(seconds)
             last = state.steps is not None and state.step >= state.steps
-            every = budget.validate_every(self.config, state.steps)
+            every = state.validate_every
             improved = self._validate() if last or (every and state.step % every == 0) else False
             stop = self.world.any(self.interrupts.raised, self.device)
             by_step = self.config.save_every is not None and state.step % self.config.save_every == 0
@@ -292,12 +294,12 @@ class _Session:
 
     def _fix_steps(self, seconds: float) -> bool:
         """Turn minutes into steps once enough have been timed; from here on only steps count."""
-        steps = self.stopwatch.decide(self.config, self.state.step, seconds)
-        said = int(self.world.first_says(-1.0 if steps is None else float(steps), self.device))
-        if said < 0:
+        decided = self.stopwatch.decide(self.config, self.state.step, seconds)
+        steps, every = (int(self.world.first_says(float(n), self.device)) for n in decided or (-1, -1))
+        if steps < 0:
             return False
-        self.state.steps = said
-        self._emit(Notice(f"{self.config.minutes:g} minutes are {said:,} steps on this machine"))
+        self.state.steps, self.state.validate_every = steps, every
+        self._emit(Notice(f"{self.config.minutes:g} minutes are {steps:,} steps on this machine"))
         return True
 
     # Looking and keeping

@@ -21,6 +21,7 @@ from bottega.training import checkpoints
 from bottega.training.budget import Stopwatch
 from bottega.training.checkpoints import locked
 from bottega.training.config import TrainingConfig
+from bottega.training.curves import Curves
 from bottega.training.estimate import estimate
 from bottega.training.events import Notice, SampleEvent, StepEvent, ValidationEvent
 from bottega.training.loop import train
@@ -75,13 +76,32 @@ def test_a_budget_in_minutes_becomes_steps_that_are_written_down(tmp_path: Path,
     assert events["step"][-1] == result.step
 
 
-def test_the_stopwatch_sets_validations_aside() -> None:
+@pytest.mark.parametrize(
+    ("aside", "validate_every", "decided"),
+    [
+        (0.0, None, (7 + 60, 7)),  # a second a step; ten validations
+        (0.2, None, (7 + 58, 7)),
+        (3.0, None, (7 + 54, 31)),  # dear ones have a tenth of the budget: two
+        (100.0, None, (7, 7)),  # and the last one always comes
+        (5.0, 10, (7 + 40, 10)),  # as often as asked, whatever it costs
+    ],
+)
+def test_the_stopwatch_sets_validations_aside(aside: float, validate_every: int | None, decided) -> None:
+    watch = Stopwatch(1.001)
+    watch.aside = aside
+    config = config_of(steps=None, minutes=1.0, validate_every=validate_every)
+    answers = [watch.decide(config, step, 1.0) for step in range(1, 8)]
+    assert answers[:6] == [None] * 6  # two to settle, five timed
+    assert answers[6] == decided
+
+
+def test_a_budget_eaten_by_compilation_is_decided_on_one_timed_step() -> None:
     watch = Stopwatch(1.0)
-    watch.aside = 3.0
+    watch.began -= 30.0
     config = config_of(steps=None, minutes=1.0)
-    decided = [watch.decide(config, step, 1.0) for step in range(1, 8)]
-    assert decided[:6] == [None] * 6  # two to settle, five timed
-    assert decided[6] == 7 + int(60 - 30 - 0.5)  # a second a step, ten validations of three seconds
+    answers = [watch.decide(config, step, 1.0) for step in range(1, 4)]
+    assert answers[:2] == [None, None]
+    assert answers[2] is not None and answers[2][0] in (32, 33)
 
 
 def test_memory_is_counted_before_it_is_taken(tiny, rows) -> None:
@@ -242,6 +262,25 @@ def test_held_out_scores_the_whole_split(tiny, rows) -> None:
     total = sum(loss.total.item() for loss in losses)
     assert values["loss"] == pytest.approx(total / sum(loss.count.item() for loss in losses))
     assert values["bits_per_byte"] == pytest.approx(total / 0.6931471805599453 / 100)
+
+
+def test_curves_after_the_checkpoint_are_cut_off_on_resume(tmp_path: Path) -> None:
+    def step(number: int) -> StepEvent:
+        return StepEvent(number, 9, 1.0 / number, 1e-3, 1.0, 8, 1.0, None, 1.0, 1.0)
+
+    curves = Curves(tmp_path, 0, 0)
+    curves(step(1))
+    curves(step(2))
+    position = curves.position()
+    curves(step(3))
+    curves.close()
+    assert read_run(tmp_path)["step"]["step"] == [1, 2, 3]
+    curves = Curves(tmp_path, position, 2)
+    curves(step(3))
+    curves(step(4))
+    curves.close()
+    assert read_run(tmp_path)["step"]["step"] == [1, 2, 3, 4]
+    assert list((tmp_path / "tensorboard").glob("events*"))
 
 
 def test_the_display_speaks_plainly_where_there_is_no_terminal(tmp_path: Path) -> None:
