@@ -42,14 +42,14 @@ def cross_entropy_of_head(
     The logits never exist as a whole: each chunk of rows is turned into its part of the loss and, at once, of
     the gradient: memory does not grow with the batch and nothing is computed twice. Softmax is in fp32.
     """
-    total = _ChunkedCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
+    wanted = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    total = _ChunkedCrossEntropy.apply(hidden, weight, targets, wanted)  # type: ignore[no-untyped-call]
     return Loss(total, (targets != IGNORE).sum())
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        wanted = hidden.requires_grad or weight.requires_grad
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, wanted: bool) -> Tensor:
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         d_hidden = torch.empty_like(hidden) if wanted else None
         d_weight: Tensor | None = None
@@ -67,9 +67,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden * grads[0].to(d_hidden.dtype), (d_weight * grads[0]).to(d_hidden.dtype), None
+        return d_hidden * grads[0].to(d_hidden.dtype), (d_weight * grads[0]).to(d_hidden.dtype), None, None
 
 
 def _parts(rows: int, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
