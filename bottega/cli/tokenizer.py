@@ -151,7 +151,7 @@ def _standard_input() -> str:
 
 @contextlib.contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill: it takes its name when all is done, and vanishes if not. WorkError if it cannot be."""
+    """A folder to fill: it takes its name when all is done, else it vanishes. WorkError if it cannot be."""
     import shutil
 
     from bottega.data.disk import disk_errors

@@ -123,6 +123,8 @@ def _check_tokens(data: dict[str, Any], file: Path) -> None:
     ids: dict[str, int] = {token: id for token, id in model["vocab"].items() if token not in added}
     if len(set(ids.values())) < len(ids):
         raise InputError(f"{file}: is damaged: two tokens have the same id; get the file again")
+    if model.get("continuing_subword_prefix"):
+        raise InputError(f"{file}: marks the insides of words; expected byte-level BPE, which marks nothing")
     if model.get("end_of_word_suffix"):
         if (data.get("decoder") or {}).get("type") != "BPEDecoder":
             raise InputError(f"{file}: marks the ends of words, as CLIP's does; expected byte-level BPE")

@@ -97,6 +97,10 @@ class Tokenizer:
         except OSError as error:
             raise WorkError(f"{folder}: the tokenizer cannot be written: {error.strerror}") from None
 
+    def to_json(self) -> str:
+        """The contents of tokenizer.json: all that decides how text is encoded."""
+        return self._json
+
     @property
     def end_of_text(self) -> int:
         """The id that separates documents: of <|endoftext|>, else of what the configuration calls its end.
@@ -135,10 +139,14 @@ class Tokenizer:
         if threads < 2:
             return [self.encode(text) for text in texts]
         ids: list[list[int]] = [[]] * len(texts)
+        left = iter(range(len(texts)))  # shared: a thread takes the next text when it has done one
+
+        def work(_: int) -> None:
+            for i in left:
+                ids[i] = self.encode(texts[i])
+
         with ThreadPoolExecutor(threads) as pool:
-            shares = pool.map(lambda i: [self.encode(text) for text in texts[i::threads]], range(threads))
-            for i, share in enumerate(shares):
-                ids[i::threads] = share
+            list(pool.map(work, range(threads)))  # the list raises what a thread raised
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -28,7 +28,7 @@ def edit(path, change):
 
 @pytest.mark.parametrize(("encoder", "merges"), [("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")])
 def test_gpt2s_pair_of_files_is_read_from_either_half(tokenizer, corpus, tmp_path, encoder, merges):
-    model = json.loads(tokenizer._json)["model"]
+    model = json.loads(tokenizer.to_json())["model"]
     (tmp_path / encoder).write_text(json.dumps(model["vocab"]))
     (tmp_path / merges).write_text("\n".join(["#version: 0.2", *model["merges"], ""]), encoding="utf-8")
     for place in (tmp_path, tmp_path / encoder, tmp_path / merges):

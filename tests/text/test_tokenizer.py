@@ -59,7 +59,7 @@ def test_what_spells_a_special_token_stays_text_unless_asked(tokenizer):
 
 
 def test_of_special_tokens_that_begin_alike_the_longest_is_meant(tokenizer):
-    definition = json.loads(tokenizer._json)
+    definition = json.loads(tokenizer.to_json())
     longer = definition["added_tokens"][0] | {"id": 400, "content": "<|endoftext|>!"}
     definition["added_tokens"].append(longer)
     both = Tokenizer(definition)
@@ -67,7 +67,7 @@ def test_of_special_tokens_that_begin_alike_the_longest_is_meant(tokenizer):
 
 
 def test_tokens_added_as_ordinary_ones_are_always_found(tokenizer):
-    definition = json.loads(tokenizer._json)
+    definition = json.loads(tokenizer.to_json())
     definition["added_tokens"].append(
         definition["added_tokens"][0] | {"id": 400, "content": "<think>", "special": False}
     )
