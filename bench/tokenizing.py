@@ -1,11 +1,11 @@
-"""How many megabytes of text a second become tokens, beside tiktoken and tokenizers; how fast merges are learned.
+"""How many megabytes of text a second become tokens, beside tiktoken and tokenizers; how fast merges come.
 
     python bench/tokenizing.py                              # 16 MB of the embedded corpus, vocabulary 32,768
     python bench/tokenizing.py --data FILE --tokenizer DIR  # DIR as `bottega tokenizer` takes it
     python bench/tokenizing.py --quick                      # seconds: shows that everything is in place
 
-All encode the same documents with the same merges to the same ids, which is checked. "one" is a call for each
-document, on one core; "batch" is each library's own way to use all cores. Rivals alternate; median of --repeats.
+All encode the same documents with the same merges to the same ids, which is checked. "one" is a call for
+each document, on one core; "batch" is each library's own way to use all cores. Rivals alternate; median of --repeats.
 MB are millions of bytes of text in UTF-8.
 """
 

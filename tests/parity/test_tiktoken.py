@@ -210,7 +210,7 @@ def test_which_files_tiktoken_encodes(trained):
 
 
 def damaged_merges(definition: dict, noise: random.Random) -> None:
-    """Merges out of order, missing, or split otherwise: still a tokenizer, but maybe not of tiktoken's kind."""
+    """Merges out of order, missing, or split otherwise: a tokenizer, but maybe not of tiktoken's kind."""
     model = definition["model"]
     for _ in range(noise.randrange(1, 4)):
         i, j = noise.randrange(len(model["merges"])), noise.randrange(len(model["merges"]))
