@@ -5,8 +5,8 @@
     python bench/tokenizing.py --quick                      # seconds: shows that everything is in place
 
 All encode the same documents with the same merges to the same ids, which is checked. "one" is a call for
-each document, on one core; "batch" is each library's own way to use all cores. Rivals alternate; median of --repeats.
-MB are millions of bytes of text in UTF-8.
+each document, on one core; "batch" is each library's own way to use all cores. Rivals alternate; median of
+--repeats. MB are millions of bytes of text in UTF-8.
 """
 
 from __future__ import annotations
