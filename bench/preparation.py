@@ -1,8 +1,8 @@
 """How fast a corpus becomes token shards, with 1 and 2 processes, and how fast the loader reads them.
 
-    python bench/preparation.py                                  # 32 MB of the embedded corpus, vocabulary
-    8192 python bench/preparation.py --data FILE --tokenizer DIR python bench/preparation.py --quick
-    # seconds: shows that everything is in place
+    python bench/preparation.py                                 # 32 MB of the embedded corpus
+    python bench/preparation.py --data FILE --tokenizer DIR
+    python bench/preparation.py --quick                         # seconds: shows that everything is in place
 
 MB are millions of bytes of text in UTF-8. The documents are in memory before the clock starts; starting the
 processes, writing the shards to disk and their checksums count. Median of --repeats runs, alternating.
