@@ -33,10 +33,9 @@ from torch import Tensor, nn
 Shape = Literal["gpt2-124m", "small"]
 # vocabulary, context, layers, heads, width; sequences a step
 SHAPES: dict[str, tuple[tuple[int, int, int, int, int], int]] = {
-    "gpt2-124m": ((50257, 1024, 12, 12, 768), 4),
+    "gpt2-124m": ((50257, 1024, 12, 12, 768), 2),
     "small": ((8192, 256, 6, 6, 384), 16),
 }
-SETTINGS = [(precision, compiled) for precision in ("bf16", "fp32") for compiled in (True, False)]
 Step = Callable[[Tensor], object]
 
 
@@ -75,7 +74,7 @@ def nanogpt(shape: str, precision: str, compiled: bool, folder: Path) -> Step:
         net = nano.GPT(
             nano.GPTConfig(block_size=context, vocab_size=vocabulary, dropout=0.0, bias=True, **sizes)
         )
-    return _plain(net, precision, compiled, lambda run, ids: run(ids[:, :-1], ids[:, 1:])[1])
+    return _plain(net, precision, compiled, lambda run, ids: run(ids[:, :-1], ids[:, 1:].contiguous())[1])
 
 
 def transformers(shape: str, precision: str, compiled: bool) -> Step:
@@ -162,6 +161,8 @@ class Bench:
     nanogpt: Path | None = None
     """A clone of https://github.com/karpathy/nanoGPT."""
     shapes: tuple[Shape, ...] = ("small", "gpt2-124m")
+    precisions: tuple[Literal["bf16", "fp32"], ...] = ("bf16", "fp32")
+    """Tried for each rival, compiled and eager."""
     rounds: int = 3
     steps: int = 5
     quick: bool = False
@@ -208,9 +209,10 @@ def contenders(bench: Bench, shape: str) -> Iterator[tuple[str, tuple[str, bool]
         if project == "nanogpt" and bench.nanogpt is None:
             print("nanogpt: left out (name a clone with --nanogpt)")
             continue
+        settings = [(precision, compiled) for precision in bench.precisions for compiled in (True, False)]
         found = {
             setting: result["tokens/s"]
-            for setting in ([("bf16", False)] if bench.quick else SETTINGS)
+            for setting in ([("bf16", False)] if bench.quick else settings)
             if (result := in_process(bench, project, shape, setting))
         }
         if found:

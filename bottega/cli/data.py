@@ -105,6 +105,7 @@ def _prepare(
         text_field: the field of .jsonl and .parquet that holds the text.
         json_: print the result as one JSON object.
     """
+    import shutil
     import sys
 
     from bottega.data import shards
@@ -116,6 +117,8 @@ def _prepare(
         sources, text_field, held_out, report=lambda line: print(line, file=sys.stderr)
     )
     result = {}
+    # What an earlier split held out may be in this one's training text: it must not be validated on.
+    shutil.rmtree(out / "heldout", ignore_errors=True)
     for part, documents in (("train", training), ("heldout", held)):
         if part == "heldout" and not held:
             continue

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff
 
+from bottega.errors import Stopped
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -30,6 +32,7 @@ def main(argv: list[str]) -> None:
 def _quickstart(
     minutes: float | None = None,
     data: tuple[str, ...] = (),
+    text_field: str = "text",
     out: Path = Path("runs/quickstart"),
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -41,11 +44,12 @@ def _quickstart(
     Args:
         minutes: minutes of training, 4 if not given.
         data: files, folders or data sets of the catalog; without it, the text that this Python carries.
+        text_field: the field of .jsonl and .parquet that holds the text.
         out: the folder of the run.
         host: the address to serve on.
         port: the port to serve on; 0 takes a free one.
         no_serve: stop when the model is trained and compared.
-        retrain: remove the run in --out and start over.
+        retrain: start over; the run in --out is removed once the text is found to be sound.
     """
     from rich.console import Console
 
@@ -55,7 +59,10 @@ def _quickstart(
     if not no_serve:
         listen(host, port).close()  # a taken port is told before the minutes are spent
     console = Console()
-    comparison = quickstart(out, data, minutes, retrain=retrain, console=console)
+    try:
+        comparison = quickstart(out, data, minutes, text_field=text_field, retrain=retrain, console=console)
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; the same command goes on with what is in {out}") from None
     _report(out, comparison, console)
     if no_serve:
         return

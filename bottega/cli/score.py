@@ -122,7 +122,7 @@ def _candidates(file: str) -> list[str]:
             raise InputError(f"{file}: no such file; give one with a candidate a line") from None
         except UnicodeDecodeError as error:
             raise InputError(f"{file}: not UTF-8 text at byte {error.start}; give UTF-8") from None
-    candidates = [line for line in text.splitlines() if line.strip()]
+    candidates = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
     if not candidates:
         raise InputError(f"{file}: holds no candidate; give one a line")
     return candidates

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 DESCRIPTION = """Train a preset on what `bottega data prepare` wrote; `--list` shows the presets.
 
 Example: bottega train modern-5m --data data/shakespeare --out runs/first --minutes 10
+         bottega train modern-5m --data data/books=0.8 data/code=0.2 --out runs/both --minutes 10
 
 The same command goes on with a run that was stopped. Any field of the model's shape can be set too, such as
 --n-layer 6 or --context-length 256. Two processes: torchrun --nproc-per-node 2 --no-python bottega train …"""
+
+DATA_HELP = "folder that `bottega data prepare` wrote; several, each as FOLDER=WEIGHT, are mixed by weight"
 
 # The vocabulary is the data's; a table is nothing for a command line.
 NOT_OFFERED = ("vocab_size", "rope_scaling")
@@ -58,7 +61,7 @@ def _arguments(shape: GPTConfig | None) -> type[Any]:
     """The arguments as a dataclass: what `train` takes, its configuration, and the preset's fields."""
     fields: list[tuple[Any, ...]] = [
         ("preset", Annotated[Positional[str], arg(help="a name that --list shows")]),
-        ("data", Annotated[Path, arg(help="folder that `bottega data prepare` wrote")]),
+        ("data", Annotated[tuple[str, ...], arg(help=DATA_HELP)]),
         ("out", Annotated[Path, arg(help="folder of the run; it is resumed where it exists")]),
         ("training", TrainingConfig),
     ]
@@ -81,12 +84,34 @@ def _train(shape: GPTConfig | None, arguments: Any) -> None:
     assert shape is not None
     changed = dataclasses.replace(shape, **dataclasses.asdict(arguments.model))
     with Display() as display:
-        result = pretrain(changed, arguments.data, arguments.out, arguments.training, display)
+        result = pretrain(changed, mixture(arguments.data), arguments.out, arguments.training, display)
     if world_from_environment().writes:
         values = "".join(
             f", held-out {name.replace('_', ' ')} {value:.4f}" for name, value in result.validation.items()
         )
         print(f"{result.checkpoint}: {result.step:,} steps, {result.tokens:,} tokens{values}")
+
+
+def mixture(given: tuple[str, ...]) -> dict[Path, float]:
+    """Folders with their weights, from FOLDER or FOLDER=WEIGHT; a single one needs no weight.
+
+    Raises InputError where a weight is missing or no number, or a folder is named twice.
+    """
+    weights: dict[Path, float] = {}
+    for one in given:
+        folder, separator, weight = one.rpartition("=")
+        if Path(one).exists() or not separator:
+            folder, weight = one, "1" if len(given) == 1 else ""
+        try:
+            value = float(weight)
+        except ValueError:
+            raise InputError(f"{one}: expected FOLDER=WEIGHT, such as data/books=0.8") from None
+        if Path(folder) in weights:
+            raise InputError(f"{folder} is named twice; give each folder once")
+        weights[Path(folder)] = value
+    if not weights:
+        raise InputError("--data names no folder; give what `bottega data prepare` wrote")
+    return weights
 
 
 def _presets() -> str:

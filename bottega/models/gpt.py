@@ -295,7 +295,7 @@ class GPT(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> GPT:
-        """Load a folder or a Hub repository; InputError where a tensor is missing, extra or misshapen."""
+        """Load a folder or a Hub repository, for use; InputError where a tensor is missing or misshapen."""
         from bottega.interop.folder import read_folder
         from bottega.interop.huggingface import config_from_huggingface, state_from_huggingface
 
@@ -307,4 +307,4 @@ class GPT(nn.Module):
         model.load_state_dict(state, assign=True)
         if config.positions == "rotary":  # not in the file: it follows from the configuration
             model.frequencies = rotary_frequencies(config.head_size, config.rope_theta, config.rope_scaling)
-        return model
+        return model.eval()  # whoever trains it says so

@@ -29,8 +29,8 @@ def read_run(run: Path) -> dict[str, dict[str, list[float]]]:
     if not path.is_file():
         raise InputError(f"{run} has no curves.jsonl; give the folder of a run that `bottega train` wrote")
     columns: dict[str, dict[str, list[float]]] = {"step": {}, "validation": {}}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
-        if not line.endswith("\n"):
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if not line.endswith(b"\n"):
             break
         try:
             values: dict[str, Any] = json.loads(line)

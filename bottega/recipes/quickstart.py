@@ -33,6 +33,7 @@ from bottega.models.ngram import best_order
 from bottega.plots.curves import draw_curves, read_run
 from bottega.recipes.presets import preset
 from bottega.text.tokenizer import Tokenizer
+from bottega.training.checkpoints import locked
 from bottega.training.config import TrainingConfig
 from bottega.training.loop import Result
 from bottega.training.pretrain import pretrain
@@ -42,7 +43,7 @@ MINUTES = 4.0
 SHAPE = replace(preset("modern-5m"), context_length=256)
 VOCABULARY = 4096
 HELD_OUT_BYTES = 150_000  # scored ten times while it trains: more would cost the training its minutes
-PIECE_BYTES = 10_000  # the most that one held-out document gives, so that fifteen are in it
+PIECE_BYTES = 10_000  # the most that one held-out document gives where there are fifteen or more
 TOKENIZER_BYTES = 16_000_000  # of training text for the tokenizer: more moves the last merges only
 ORDERS = range(2, 6)
 
@@ -75,20 +76,22 @@ def quickstart(
     data: Sequence[str] = (),
     minutes: float | None = None,
     *,
+    text_field: str = "text",
     retrain: bool = False,
     console: Console | None = None,
 ) -> Comparison:
     """Train a GPT in `out` on `data` (none: the embedded corpus), or find the one that is there.
 
     `minutes` are those of training, compiling and validating included (None: MINUTES, or what the run in
-    `out` has). Raises InputError where `out` holds something else, or a run of other data or minutes.
+    `out` has); `text_field` is that of .jsonl and Parquet; `retrain` starts over. Raises InputError where
+    `out` holds something else, or a run of other data or minutes, or the text is too little to learn from.
     """
     console = console or Console()
-    settings = _settle(out, data, minutes, retrain)
+    settings = _settings(out, data, minutes, text_field, retrain)
     finished = out / "comparison.json"
-    if finished.is_file():
+    if finished.is_file() and not retrain:
         return Comparison(**json.loads(finished.read_text()))
-    corpus = _prepare(out, settings["data"], console)
+    corpus = _prepare(out, settings, retrain, console)
     shape = replace(SHAPE, vocab_size=corpus.vocab_size)
     config = TrainingConfig(
         minutes=settings["minutes"], batch_size=16, matrix_learning_rate=0.02, learning_rate=3e-3
@@ -103,60 +106,68 @@ def quickstart(
     return comparison
 
 
-def _settle(out: Path, data: Sequence[str], minutes: float | None, retrain: bool) -> dict[str, Any]:
-    """What this run is made of, written down when it begins; a later call must not contradict it."""
+def _settings(
+    out: Path, data: Sequence[str], minutes: float | None, text_field: str, retrain: bool
+) -> dict[str, Any]:
+    """What this run is made of: what was written down when it began, which this call must not contradict."""
     path = out / "quickstart.json"
     if out.exists() and not path.is_file() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} holds something else than a quickstart; name another folder with --out")
-    if retrain and out.exists():
-        with disk_errors(out):
-            shutil.rmtree(out)
-    wanted = {"data": [str(Path(name).resolve()) if Path(name).exists() else name for name in data]}
-    if path.is_file():
-        settings: dict[str, Any] = json.loads(path.read_text())
-        for name, value, given in (
-            ("data", wanted["data"], bool(data)),
-            ("minutes", minutes, minutes is not None),
-        ):
-            if given and settings[name] != value:
-                old = settings[name] or "the embedded corpus"
-                raise InputError(
-                    f"{out} holds a quickstart with {name} {old}; add --retrain to start over, "
-                    "or name another folder with --out"
-                )
-        return settings
     if minutes is not None and not minutes > 0:
         raise InputError(f"--minutes must be above 0, not {minutes}")
-    settings = wanted | {"minutes": MINUTES if minutes is None else minutes}
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
+    names = [str(Path(name).resolve()) if Path(name).exists() else name for name in data]
+    if retrain or not path.is_file():
+        return {"data": names, "minutes": minutes or MINUTES, "text_field": text_field}
+    settings: dict[str, Any] = json.loads(path.read_text())
+    if (data and settings["data"] != names) or (minutes is not None and settings["minutes"] != minutes):
+        text = ", ".join(settings["data"]) or "the embedded corpus"
+        raise InputError(
+            f"{out} holds a quickstart of {settings['minutes']:g} minutes on {text}; add --retrain to start "
+            "over, or name another folder with --out"
+        )
     return settings
 
 
-def _prepare(out: Path, data: Sequence[str], console: Console) -> TokenShards:
+def _prepare(out: Path, settings: dict[str, Any], retrain: bool, console: Console) -> TokenShards:
     """Tokenizer and token shards, made once."""
     done = out / "data" / "done"
-    if not done.is_file():
+    if retrain or not done.is_file():
         console.rule("corpus")
+        data: list[str] = settings["data"]
         with console.status("reading the corpus"):
-            documents, held = open_corpus(data or ["embedded"], report=console.print)
+            sources = data or ["embedded"]
+            documents, held = open_corpus(sources, settings["text_field"], report=console.print)
             training = list(documents)
-        tokenizer = _tokenizer(out / "tokenizer", training, console)
+        tokenizer = _tokenizer(training, console)
+        # Only now, with a text that can be learnt from, is anything written or removed.
+        _begin(out, settings, retrain)
+        tokenizer.save(out / "tokenizer")
         with shards.progress_bar("tokenising") as bar:
             shards.prepare(training, tokenizer, out / "data" / "train", progress=bar)
         shards.prepare(_some(held), tokenizer, out / "data" / "heldout")
         done.touch()
-        kind = "the embedded corpus" if not data else ", ".join(data)
         made, kept = (TokenShards.open(out / "data" / part) for part in ("train", "heldout"))
         console.print(
-            f"{kind}: {made.n_documents:,} documents, {made.n_bytes / 1e6:.1f} MB, {made.n_tokens:,} tokens "
+            f"{', '.join(data) or 'the embedded corpus'}: {made.n_documents:,} documents, "
+            f"{made.n_bytes / 1e6:.1f} MB, {made.n_tokens:,} tokens "
             f"({made.n_bytes / made.n_tokens:.2f} bytes a token); {kept.n_bytes / 1e3:.0f} kB held out"
         )
     return TokenShards.open(out / "data" / "train", verify=False)
 
 
-def _tokenizer(folder: Path, documents: Sequence[Document], console: Console) -> Tokenizer:
+def _begin(out: Path, settings: dict[str, Any], retrain: bool) -> None:
+    """Write down what the run is made of, in place of an earlier run where there is to be none."""
+    if retrain and out.exists():
+        with locked(out):
+            pass  # nobody trains in it
+        with disk_errors(out):
+            shutil.rmtree(out)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "quickstart.json", settings)
+
+
+def _tokenizer(documents: Sequence[Document], console: Console) -> Tokenizer:
     """The run's tokenizer: byte-level BPE on an even sample of the training documents."""
     total = sum(len(document.text) for document in documents)
     share = TOKENIZER_BYTES / max(total, 1)
@@ -164,16 +175,15 @@ def _tokenizer(folder: Path, documents: Sequence[Document], console: Console) ->
     # A merge needs occurrences to be learnt from: small texts get small vocabularies.
     size = min(VOCABULARY, 512 + total // 200)
     with console.status(f"training a tokenizer of {size:,} tokens"):
-        tokenizer = Tokenizer.train(sample, size)
-        tokenizer.save(folder)
-    return tokenizer
+        return Tokenizer.train(sample, size)
 
 
 def _some(held: Sequence[Document]) -> list[Document]:
     """The beginnings of held-out documents, HELD_OUT_BYTES in all, in an order that their names decide."""
     chosen, left = [], HELD_OUT_BYTES
+    piece = max(PIECE_BYTES, HELD_OUT_BYTES // max(1, len(held)))
     for document in sorted(held, key=lambda d: place(d.name)):
-        data = document.text.encode()[: min(left, PIECE_BYTES)]
+        data = document.text.encode()[: min(left, piece)]
         text = data.decode(errors="ignore")  # at most the last character, cut in two
         if text:
             chosen.append(Document(text, document.name))

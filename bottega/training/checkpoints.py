@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from bottega.errors import InputError, WorkError
 from bottega.interop.folder import TOKENIZER_FILES
 from bottega.models.links import follow_link, set_link
+from bottega.text.tokenizer import Tokenizer
 from bottega.training.progress import duration
 
 FORMAT = 1
@@ -59,16 +60,26 @@ class Run:
         """Clear what a kill left; raise WorkError where `needed` bytes do not fit on the disk."""
         for left in self.out.glob(".step-*"):
             shutil.rmtree(left)
+        held = sum(path.stat().st_size for path in self.out.glob("step-*/**/*") if path.is_file())
         free = shutil.disk_usage(self.out).free
-        if free < needed:
+        if free + held < needed:  # a resumed run's own checkpoints make room as new ones come
             raise WorkError(
                 f"the run needs {needed / 1e9:.1f} GB in {self.out}, and {free / 1e9:.1f} GB are free; "
                 "free some, lower keep, or give another --out"
             )
 
     def latest(self) -> Path | None:
-        """Return the last complete checkpoint, or None for a new run."""
-        return follow_link(self.out / "latest")
+        """Return the last complete checkpoint, or None for a new run.
+
+        Raises InputError where `latest` names a folder that is gone: starting anew would lose the rest.
+        """
+        link = self.out / "latest"
+        folder = follow_link(link)
+        if folder is None and (link.is_symlink() or link.exists()):
+            raise InputError(
+                f"{link} names a checkpoint that is gone; set it to one of the others, or give another --out"
+            )
+        return folder
 
     def read_state(self, folder: Path) -> State:
         """Return the state in a checkpoint; InputError where it is none of ours or damaged."""
@@ -112,7 +123,7 @@ class Run:
                 )
             (draft / "state" / "state.json").write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
             _sync(draft)
-            self._discard(folder)  # of an earlier session, which the link had not reached yet
+            self._discard(folder)  # left by a kill before the link reached it
             draft.rename(folder)
             _sync_folder(self.out)
             if best:
@@ -147,14 +158,19 @@ class Run:
 
 
 def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
-    """Return the tensors of one file of `state/`, none where it is absent; InputError where damaged."""
+    """Return the tensors of one file of `state/`; InputError where it is absent or damaged."""
     path = folder / "state" / f"{name}.safetensors"
     try:
-        return load_file(path) if path.exists() else {}
+        return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}); remove {folder.name} and set latest to an earlier one"
-        ) from None
+        raise damaged(folder, f"{path.name}: {' '.join(str(error).split())}") from None
+
+
+def damaged(folder: Path, what: str) -> InputError:
+    """Return the error for a checkpoint that cannot be resumed from."""
+    return InputError(
+        f"the state in {folder} is damaged ({what}); set latest to another step-N, or give another --out"
+    )
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -221,13 +237,23 @@ def _write_model(model: nn.Module, folder: Path) -> None:
 
 
 def _write_companions(folder: Path, tokenizer: Path | None, card: str) -> None:
-    for name in TOKENIZER_FILES if tokenizer is not None else ():
-        assert tokenizer is not None
-        if (tokenizer / name).is_file():
-            shutil.copyfile(tokenizer / name, folder / name)
+    if tokenizer is not None:
+        for path in (tokenizer / name for name in TOKENIZER_FILES):
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        _say_where_texts_end(folder, Tokenizer.load(tokenizer).end_of_text)
     readme = folder / "README.md"
     written = readme.read_text(encoding="utf-8") if readme.exists() else "# A model\n"
     readme.write_text(f"{written.rstrip()}\n\n{card}", encoding="utf-8")
+
+
+def _say_where_texts_end(folder: Path, end_of_text: int) -> None:
+    """Name the token in the model's configuration: other programs stop generating there."""
+    for path in (folder / "config.json", folder / "generation_config.json"):
+        if path.is_file():
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values |= {"bos_token_id": end_of_text, "eos_token_id": end_of_text}
+            path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _sync(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from bottega.errors import InputError
 
-# What may change between two sessions of one run, because no weight depends on it.
+# What may change between two starts of one run, because no weight depends on it.
 FREE = ("save_every", "save_seconds", "keep")
 
 

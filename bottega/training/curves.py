@@ -62,7 +62,7 @@ class Curves:
 
     def _line(self, kind: str, values: dict[str, Any]) -> None:
         rounded = {k: float(f"{v:.7g}") if isinstance(v, float) else v for k, v in values.items()}
-        self.file.write(json.dumps({"event": kind, **rounded}, ensure_ascii=False).encode() + b"\n")
+        self.file.write(json.dumps({"event": kind, **rounded}).encode() + b"\n")
         if time.monotonic() - self.flushed > FLUSH_SECONDS:
             self._flush()
 

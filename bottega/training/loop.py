@@ -10,8 +10,8 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bottega.errors import Stopped, WorkError
 from bottega.nn.loss import Loss
 from bottega.training import budget, compilation, machine, start
-from bottega.training.checkpoints import Run, card, load_weights, locked, read_tensors
+from bottega.training.checkpoints import Run, card, damaged, load_weights, locked, read_tensors
 from bottega.training.config import TrainingConfig, differing
 from bottega.training.context import WHOLE, Batch, Batches, Context, loss_of, to_device, tokens_in
 from bottega.training.curves import Curves
@@ -82,13 +82,13 @@ def train(
         world, interrupts = stack.enter_context(joined(device)), stack.enter_context(listening())
         if world.writes:
             stack.enter_context(locked(out))
-        session = _Session(model, batches, out, config, world, interrupts, on_event)
-        session.validation, session.sample, session.tokenizer = validation, sample, tokenizer
-        stack.callback(session.close)
-        return session.run()
+        training = _Training(model, batches, out, config, world, interrupts, on_event)
+        training.validation, training.sample, training.tokenizer = validation, sample, tokenizer
+        stack.callback(training.close)
+        return training.run()
 
 
-class _Session:
+class _Training:
     """One call of `train`."""
 
     validation: Validation | None
@@ -148,13 +148,17 @@ class _Session:
             self.run_folder.prepare(needs.checkpoint * (config.keep + 2))
         self.weights = Weights(self.model, dtype, config.ema)
         if latest and config.ema:
-            self.weights.load(read_tensors(latest, "masters"))
+            masters = read_tensors(latest, "masters")
+            with _state_of(latest):
+                self.weights.load(masters)
         world.copy_from_first([*self.weights.masters.values(), *self.weights.averages.values()])
         world.copy_from_first(self.model.buffers())
         self.weights.refresh(self.weights.parameters)
         self.context = Context(self.model, self.weights, config, world, dtype)
         if latest:
-            self.context.load_state_dict(read_tensors(latest, "optimizer"))
+            moments = read_tensors(latest, "optimizer")
+            with _state_of(latest):
+                self.context.load_state_dict(moments)
         if world.writes:
             self.curves = Curves(self.run_folder.out, state.curves, state.step)
             self.listeners.append(self.curves)
@@ -371,3 +375,12 @@ def _seed(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(mixed)
     random.seed(mixed)
     np.random.seed(mixed & 0xFFFFFFFF)
+
+
+@contextmanager
+def _state_of(folder: Path) -> Iterator[None]:
+    """Say of a state that does not fit that it is damaged."""
+    try:
+        yield
+    except (KeyError, RuntimeError) as error:
+        raise damaged(folder, " ".join(str(error).split())) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,64 +10,102 @@ import torch
 from torch import nn
 
 from bottega.data.loader import PackedLoader, validation_batches
+from bottega.data.mixture import Mixture
 from bottega.data.shards import TokenShards
 from bottega.errors import InputError
 from bottega.models.generation import generate
 from bottega.models.gpt import GPT, GPTConfig
 from bottega.nn.sampling import SamplingParams
 from bottega.training.config import TrainingConfig
+from bottega.training.context import Batch
 from bottega.training.distributed import local_device, world_from_environment
-from bottega.training.events import Listener
+from bottega.training.events import Listener, Notice
 from bottega.training.loop import Result, train
+from bottega.training.start import require_memory
 from bottega.training.validation import HeldOut
 
 SAMPLE_TOKENS = 64
 
 
 def pretrain(
-    shape: GPTConfig, data: Path, out: Path, config: TrainingConfig, on_event: Listener | None = None
+    shape: GPTConfig,
+    data: Path | Mapping[Path, float],
+    out: Path,
+    config: TrainingConfig,
+    on_event: Listener | None = None,
 ) -> Result:
     """Train a GPT of this shape on `data/train`, validating on `data/heldout` where there is one.
 
-    `data` is what `bottega data prepare` wrote; the vocabulary is that of its tokenizer, which comes along
-    into every checkpoint. Raises what `train` raises, and InputError where the data do not fit together.
+    `data` is what `bottega data prepare` wrote, or several such folders with their weights in the mixture.
+    The vocabulary is that of their tokenizer, which comes along into every checkpoint. Raises what `train`
+    raises, and InputError where the data do not fit together.
     """
-    shards = TokenShards.open(data / "train")
-    world, device = world_from_environment(), local_device()
-    loader = PackedLoader(
-        shards,
-        shape.context_length,
-        config.batch_size,
-        seed=config.seed,
-        rank=world.rank,
-        world_size=world.size,
-    )
+    weights = {data: 1.0} if isinstance(data, Path) else dict(data)
+    sources = {path: TokenShards.open(path / "train") for path in weights}
+    first, device = next(iter(sources.values())), local_device()
+    batches = _batches(sources, weights, shape.context_length, config)
+    shape = replace(shape, vocab_size=first.vocab_size)
+    with torch.device("meta"):
+        size = GPT(shape).n_parameters()
+    # Weights, gradients and two moments in fp32: what does not hold these is refused before it is allocated.
+    require_memory(16 * size, device)
     torch.manual_seed(config.seed)
     with device:
-        model = GPT(replace(shape, vocab_size=shards.vocab_size))
-    return train(
+        model = GPT(shape)
+    result = train(
         model,
-        loader,
+        batches,
         out,
         config,
-        validation=held_out(data, shape.context_length, config, shards.vocab_size),
-        sample=sampler(shards, config.seed),
-        tokenizer=shards.tokenizer_folder,
+        validation=held_out(sources, shape.context_length, config),
+        sample=sampler(first, config.seed),
+        tokenizer=first.tokenizer_folder,
         on_event=on_event,
     )
+    if isinstance(batches, Mixture) and on_event is not None:
+        seen = ", ".join(f"{name} {epochs:.2f}" for name, epochs in batches.epochs.items())
+        on_event(Notice(f"epochs of each source: {seen}"))
+    return result
 
 
-def held_out(data: Path, context_length: int, config: TrainingConfig, vocab_size: int) -> HeldOut | None:
-    """Return the validation on the whole of `data/heldout`, or None where nothing was held out."""
-    if not (data / "heldout").is_dir():
+def _batches(
+    sources: Mapping[Path, TokenShards],
+    weights: Mapping[Path, float],
+    context_length: int,
+    config: TrainingConfig,
+) -> PackedLoader | Mixture:
+    world = world_from_environment()
+    ranks = {"rank": world.rank, "world_size": world.size}
+    if len(sources) == 1:
+        (shards,) = sources.values()
+        return PackedLoader(shards, context_length, config.batch_size, seed=config.seed, **ranks)
+    named = {str(path): shards for path, shards in sources.items()}
+    shares = {str(path): weight for path, weight in weights.items()}
+    return Mixture(named, shares, context_length, config.batch_size, seed=config.seed, **ranks)
+
+
+def held_out(
+    sources: Mapping[Path, TokenShards], context_length: int, config: TrainingConfig
+) -> HeldOut | None:
+    """Return the validation on the whole `heldout` of all sources, or None where nothing was held out.
+
+    Raises InputError where one was not made with its source's tokenizer.
+    """
+    parts = {path: TokenShards.open(path / "heldout") for path in sources if (path / "heldout").is_dir()}
+    for path, shards in parts.items():
+        if shards.tokenizer_digest != sources[path].tokenizer_digest:
+            raise InputError(
+                f"{path}: train and heldout were prepared with different tokenizers; prepare both again"
+            )
+    if not parts:
         return None
-    shards = TokenShards.open(data / "heldout")
-    if shards.vocab_size != vocab_size:
-        raise InputError(
-            f"{data}: train and heldout were prepared with different tokenizers; prepare both again"
-        )
     rows = config.micro_batch_size or config.batch_size
-    return HeldOut(lambda: validation_batches(shards, context_length, rows), shards.n_bytes)
+
+    def batches() -> Iterator[Batch]:
+        for shards in parts.values():
+            yield from validation_batches(shards, context_length, rows)
+
+    return HeldOut(batches, sum(shards.n_bytes for shards in parts.values()))
 
 
 def sampler(shards: TokenShards, seed: int) -> Callable[[nn.Module], str]:

@@ -119,3 +119,35 @@ def test_interrupted_it_exits_130_and_goes_on(data: Path, tmp_path: Path) -> Non
     assert process.returncode == 130
     assert err.startswith("bottega train: stopped after step") and err.count("\n") == 1
     assert "the same command goes on from there" in err
+
+
+@pytest.fixture(scope="module")
+def other(data: Path, tmp_path_factory) -> Path:
+    """A second corpus, made with the first one's tokenizer."""
+    folder, tokenizer = tmp_path_factory.mktemp("other"), Tokenizer.load(data / "train" / "tokenizer")
+    for part in ("train", "heldout"):
+        prepare(
+            [Document(f"{SENTENCES[1]} " * 30, f"{part}-{i}") for i in range(5)], tokenizer, folder / part
+        )
+    return folder
+
+
+def test_a_mixture_says_how_often_each_source_was_seen(
+    data: Path, other: Path, tmp_path: Path, capsys
+) -> None:
+    words = arguments(data, tmp_path / "run", "--steps", "30")
+    at = words.index(str(data))
+    words[at : at + 1] = [f"{data}=0.75", f"{other}=0.25"]
+    assert run(words) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    seen = {path: float(told.split(f"{path} ")[1].split()[0].rstrip(",")) for path in (data, other)}
+    assert seen[other] > seen[data] > 0  # a quarter of the rows, but of a corpus a tenth as large
+
+
+@pytest.mark.parametrize("wrong", ["{0} {1}", "{0}=0.5 {1}=much", "{0}=0.5 {0}=0.5", "{0}=0 {1}=0"])
+def test_a_mixture_needs_sound_weights(data: Path, other: Path, tmp_path: Path, wrong: str, capsys) -> None:
+    words = arguments(data, tmp_path / "run", "--steps", "3")
+    at = words.index(str(data))
+    words[at : at + 1] = wrong.format(data, other).split()
+    assert run(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -56,6 +56,16 @@ def test_learns_and_compares_on_the_same_held_out_text(trained: Path) -> None:
     assert (trained / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_transformers_opens_the_checkpoint_and_knows_where_texts_end(trained: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from bottega.models.load import load_tokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(trained / "latest")
+    assert model.config.model_type == "qwen3"
+    assert model.generation_config.eos_token_id == load_tokenizer(trained).end_of_text
+
+
 def test_run_again_finds_the_model_that_it_has(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()}
     assert run(["quickstart", "--out", str(trained), "--no-serve"]) == 0
@@ -90,6 +100,17 @@ def test_too_little_text_is_one_line(
         "--no-serve",
     ]
     assert run(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [["--minutes", "0"], ["--data", "no-such-text"]])
+def test_retrain_with_wrong_input_keeps_the_model(
+    trained: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(trained.rglob("*"))
+    assert run(["quickstart", "--out", str(trained), "--no-serve", "--retrain", *words]) == 2
+    assert sorted(trained.rglob("*")) == before
     assert capsys.readouterr().err.count("\n") == 1
 
 
