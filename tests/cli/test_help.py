@@ -6,7 +6,6 @@ import importlib
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -43,17 +42,6 @@ def _heavy_after(code: str) -> list[str]:
 def test_import_and_help_load_nothing_heavy():
     assert _heavy_after("import bottega") == []
     assert _heavy_after("from bottega.cli import run; run(['--help'])") == []
-
-
-def test_start_times(record_property):
-    """Times depend on the machine, so they are reported (in the junit file), not judged."""
-    for name, code in (
-        ("import_bottega_seconds", "import bottega"),
-        ("help_seconds", "from bottega.cli import run; run(['--help'])"),
-    ):
-        start = time.perf_counter()
-        _python(code)
-        record_property(name, round(time.perf_counter() - start, 3))
 
 
 def test_help_names_every_verb(capsys):
