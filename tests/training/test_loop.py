@@ -17,6 +17,7 @@ from torch import nn
 from bottega.errors import InputError, WorkError
 from bottega.nn.loss import Loss
 from bottega.plots.curves import read_run
+from bottega.text.tokenizer import Tokenizer
 from bottega.training import checkpoints
 from bottega.training.budget import Stopwatch
 from bottega.training.checkpoints import locked
@@ -178,15 +179,16 @@ def test_a_batch_of_another_size_is_refused(tmp_path: Path, tiny, rows) -> None:
 
 def test_a_checkpoint_is_complete_and_in_fp32(tmp_path: Path, tiny, rows) -> None:
     tokenizer = tmp_path / "tokenizer"
-    tokenizer.mkdir()
-    (tokenizer / "tokenizer.json").write_text("{}")
+    Tokenizer.train(["to be or not to be"], 265).save(tokenizer)
     run = tmp_path / "run"
     result = train(tiny(), rows(), run, config_of(precision="bf16"), tokenizer=tokenizer)
     names = {
         str(path.relative_to(result.checkpoint)) for path in result.checkpoint.rglob("*") if path.is_file()
     }
-    model = {"config.json", "model.safetensors", "tokenizer.json", "README.md"}
+    model = {"config.json", "model.safetensors", "README.md", "tokenizer.json", "tokenizer_config.json"}
     assert names == model | {"state/state.json", "state/optimizer.safetensors"}
+    end = json.loads((result.checkpoint / "config.json").read_text())["eos_token_id"]
+    assert end == Tokenizer.load(result.checkpoint).end_of_text
     with safe_open(result.checkpoint / "model.safetensors", "pt") as file:
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F32"}  # noqa: SIM118
     assert "| steps | 10 |" in (result.checkpoint / "README.md").read_text()
