@@ -71,7 +71,8 @@ def _quickstart(
     from bottega.server.run import serve
     from bottega.server.served import Served
 
-    serve({out.name: Served.start(GPT.from_pretrained(resolve(out)), load_tokenizer(out))}, host, port)
+    name = out.resolve().name
+    serve({name: Served.start(GPT.from_pretrained(resolve(out)), load_tokenizer(out))}, host, port)
 
 
 def _report(out: Path, comparison: Comparison, console: Console) -> None:

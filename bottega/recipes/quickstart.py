@@ -119,7 +119,8 @@ def _settings(
     if retrain or not path.is_file():
         return {"data": names, "minutes": minutes or MINUTES, "text_field": text_field}
     settings: dict[str, Any] = json.loads(path.read_text())
-    if (data and settings["data"] != names) or (minutes is not None and settings["minutes"] != minutes):
+    other_text = data and (settings["data"], settings["text_field"]) != (names, text_field)
+    if other_text or (minutes is not None and settings["minutes"] != minutes):
         text = ", ".join(settings["data"]) or "the embedded corpus"
         raise InputError(
             f"{out} holds a quickstart of {settings['minutes']:g} minutes on {text}; add --retrain to start "
