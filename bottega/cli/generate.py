@@ -11,7 +11,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMe
 
 if TYPE_CHECKING:
     from bottega.models.gpt import GPT
-    from bottega.nn.sampling import SamplingParams
+    from bottega.nn.sampling_params import SamplingParams
     from bottega.server.pieces import Placed
     from bottega.text.tokenizer import Tokenizer
 
@@ -65,24 +65,24 @@ def _generate(
         json_: print one JSON object.
     """
     from bottega.errors import InputError
-    from bottega.nn.sampling import SamplingParams
+    from bottega.nn.sampling_params import SamplingParams
 
     if n < 1:
         raise InputError(f"--n must be at least 1, not {n}")
     if logprobs is not None and not json_:
         raise InputError("--logprobs is printed with --json only; add it")
     params = SamplingParams(
-        temperature,
-        top_k,
-        top_p,
-        min_p,
-        repetition_penalty,
-        presence_penalty,
-        frequency_penalty,
-        dict(logit_bias),
-        seed,
-        max_tokens,
-        logprobs,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        logit_bias=dict(logit_bias),
+        seed=seed,
+        max_tokens=max_tokens,
+        logprobs=logprobs,
     ).seeded()
     gpt, tokenizer = _load(model)
     text = read_argument(prompt)

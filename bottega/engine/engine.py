@@ -6,80 +6,21 @@ that comes back; what runs behind it may change without its callers knowing.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
-from bottega.errors import BottegaError, WorkError
-from bottega.models.generation import Batch, Step, check_fits
+from bottega.engine.request import Request
+from bottega.engine.stream import Stream
+from bottega.errors import WorkError
+from bottega.models.generation import Batch, check_fits
 from bottega.models.gpt import GPT
-from bottega.nn.sampling import Row, SamplingParams
+from bottega.nn.sampling import Row
+from bottega.nn.steps import Step
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Request:
-    """One continuation of one prompt. `choice` tells apart the continuations of a prompt under one seed."""
-
-    prompt: list[int]
-    params: SamplingParams
-    choice: int = 0
-    score_prompt: bool = False  # the first step then carries the prompt's own log-probabilities
-
-
-class Stream:
-    """The steps of the requests of one client, as they are drawn, each with its request's number.
-
-    `with engine.submit(requests) as steps: async for i, step in steps`. Leaving the `with` aborts what is not
-    finished: its slots are free within one step. Iterating raises WorkError where the engine fails or stops.
-    It belongs to the event loop in which the requests were submitted.
-    """
-
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self.rows = [Row(r.prompt, r.params.seeded(), r.choice, r.score_prompt) for r in requests]
-        self.wanted = set(range(len(requests)))  # the numbers of the requests that are still to give steps
-        self._loop = asyncio.get_running_loop()
-        self._steps: asyncio.Queue[tuple[int, Step] | BottegaError] = asyncio.Queue()
-
-    def put(self, item: tuple[int, Step] | BottegaError) -> None:
-        """Hand an item over to the client's event loop; called by the engine's thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._steps.put_nowait, item)
-        except RuntimeError:  # the loop is closed: nobody listens any more
-            self.abort()
-
-    def abort(self, number: int | None = None) -> None:
-        """The client wants no more of one request, or of any."""
-        self.wanted -= self.wanted if number is None else {number}
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.abort()
-
-    def __aiter__(self) -> Stream:
-        return self
-
-    async def __anext__(self) -> tuple[int, Step]:
-        while self.wanted:
-            item = await self._steps.get()
-            if isinstance(item, BottegaError):
-                self.wanted.clear()
-                raise item
-            number, step = item
-            if number in self.wanted:
-                if step.finish_reason is not None:
-                    self.wanted.discard(number)
-                return item
-        raise StopAsyncIteration
 
 
 @dataclass(frozen=True)
@@ -113,11 +54,12 @@ class Engine:
         """Queue one client's requests. Raises InputError where one does not fit into the context."""
         for request in requests:
             check_fits(request.prompt, request.params, self.context_length, self.vocab_size)
-        stream = Stream(requests)
+        stream = Stream(len(requests))
+        rows = [Row(r.prompt, r.params.seeded(), r.choice, r.score_prompt) for r in requests]
         with self._changed:
             if self._stopping:
                 raise WorkError("the engine has stopped")
-            self._waiting.extend((row, _Place(stream, i)) for i, row in enumerate(stream.rows))
+            self._waiting.extend((row, _Place(stream, i)) for i, row in enumerate(rows))
             self._changed.notify()
         return stream
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,27 +18,9 @@ from torch import Tensor
 from bottega.errors import InputError
 from bottega.models.gpt import GPT
 from bottega.nn.cache import ContiguousCache
-from bottega.nn.sampling import Row, SamplingParams, choose, raw_logprobs
-
-FinishReason = Literal["stop", "length"]
-
-
-@dataclass(frozen=True)
-class Token:
-    """A token with its raw log-probability in nats (None for a prompt's first), and the likeliest there."""
-
-    id: int
-    logprob: float | None
-    top: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step gave a row: a token, or none where the end of the text was drawn or nothing was asked."""
-
-    token: Token | None
-    finish_reason: FinishReason | None  # "stop": the model ended the text; "length": max_tokens reached
-    prompt: tuple[Token, ...] = ()  # in the first step only, where the row asked for it
+from bottega.nn.sampling import Row, choose, raw_logprobs
+from bottega.nn.sampling_params import SamplingParams
+from bottega.nn.steps import FinishReason, Step, Token
 
 
 @dataclass(frozen=True)

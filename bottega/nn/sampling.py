@@ -8,72 +8,17 @@ are *raw*: those of the model's own distribution, before any of this.
 from __future__ import annotations
 
 import math
-import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bottega.errors import InputError, WorkError
-
-Number = int | float  # the run-time checks of the tests, unlike mypy, do not take an int for a float
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """What one request asks of sampling. Raises InputError naming the first field out of its range."""
-
-    temperature: Number = 1.0  # 0 is greedy: the likeliest token, the lower id among equals
-    top_k: int = 0  # keep the k likeliest; 0 keeps all
-    top_p: Number = 1.0  # keep the smallest set whose mass reaches p (Holtzman et al. 2020, section 3.1)
-    min_p: Number = 0.0  # keep those at least min_p times as likely as the likeliest (Nguyen et al. 2024)
-    repetition_penalty: Number = 1.0  # over prompt and output (Keskar et al. 2019, section 4.1)
-    presence_penalty: Number = 0.0  # subtracted once from the logit of a token that the output holds
-    frequency_penalty: Number = 0.0  # subtracted as often as the output holds the token
-    logit_bias: Mapping[int, Number] = field(default_factory=dict)  # token id → nats added to its logit
-    seed: int | None = None  # None: a fresh one for every request
-    max_tokens: int | None = None  # None: as many as fit into the context
-    logprobs: int | None = None  # how many alternatives to report with each token; None reports none
-
-    def __post_init__(self) -> None:
-        _check("temperature", self.temperature, 0, 2)
-        _check("top_k", self.top_k, 0, None, whole=True)
-        _check("top_p", self.top_p, 0, 1)
-        _check("min_p", self.min_p, 0, 1)
-        _check("repetition_penalty", self.repetition_penalty, 0.01, 100)
-        _check("presence_penalty", self.presence_penalty, -2, 2)
-        _check("frequency_penalty", self.frequency_penalty, -2, 2)
-        for token, bias in self.logit_bias.items():
-            _check("logit_bias token", token, 0, None, whole=True)
-            _check(f"logit_bias of token {token}", bias, -100, 100)
-        if self.seed is not None:
-            _check("seed", self.seed, -(2**63), 2**63 - 1, whole=True)
-        if self.max_tokens is not None:
-            _check("max_tokens", self.max_tokens, 0, None, whole=True)
-        if self.logprobs is not None:
-            _check("logprobs", self.logprobs, 0, 20, whole=True)
-
-    @property
-    def penalises(self) -> bool:
-        """Whether the row's own history changes its logits."""
-        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
-
-    def seeded(self) -> SamplingParams:
-        """The same with a seed drawn from the system where none was given."""
-        return self if self.seed is not None else replace(self, seed=secrets.randbits(63))
-
-
-def _check(name: str, value: Number, low: Number, high: Number | None, whole: bool = False) -> None:
-    kinds = (int,) if whole else (int, float)
-    kind = "a whole number" if whole else "a number"
-    expected = f"{kind} of at least {low}" if high is None else f"{kind} from {low} to {high}"
-    right_kind = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
-    if not right_kind or value < low or (high is not None and value > high):
-        raise InputError(f"{name} must be {expected}, not {value!r}")
+from bottega.errors import WorkError
+from bottega.nn.sampling_params import Number, SamplingParams
 
 
 @dataclass(eq=False)

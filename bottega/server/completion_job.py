@@ -7,9 +7,10 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from bottega.engine.engine import Request, Stream
+from bottega.engine.request import Request
+from bottega.engine.stream import Stream
 from bottega.errors import BottegaError
-from bottega.models.generation import FinishReason, Step
+from bottega.nn.steps import FinishReason, Step
 from bottega.server.errors import envelope
 from bottega.server.pieces import Piece, Pieces, Placed, legacy_logprobs, place
 from bottega.server.reading import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bottega.models.generation import FinishReason, Step, Token
+from bottega.nn.steps import FinishReason, Step, Token
 from bottega.server.schema import Logprobs
 from bottega.text.stopping import StopStrings
 from bottega.text.tokenizer import DecodeStream, Tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bottega.nn.sampling import SamplingParams
+from bottega.nn.sampling_params import SamplingParams
 from bottega.server.errors import ApiError
 from bottega.server.schema import CompletionRequest
 from bottega.server.served import Served

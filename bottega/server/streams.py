@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from bottega.engine.engine import Stream
+from bottega.engine.stream import Stream
 from bottega.server.errors import ApiError
 
 Answer = TypeVar("Answer")

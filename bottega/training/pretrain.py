@@ -15,7 +15,7 @@ from bottega.data.shards import TokenShards
 from bottega.errors import InputError
 from bottega.models.generation import generate
 from bottega.models.gpt import GPT, GPTConfig
-from bottega.nn.sampling import SamplingParams
+from bottega.nn.sampling_params import SamplingParams
 from bottega.training.config import TrainingConfig
 from bottega.training.context import Batch
 from bottega.training.distributed import local_device, world_from_environment

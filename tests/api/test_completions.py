@@ -10,7 +10,7 @@ import torch
 
 from bottega.models.generation import generate
 from bottega.models.gpt import GPT
-from bottega.nn.sampling import SamplingParams
+from bottega.nn.sampling_params import SamplingParams
 from bottega.text.tokenizer import Tokenizer
 
 PROMPT = "The master drew"

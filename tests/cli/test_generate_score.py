@@ -17,7 +17,7 @@ from bottega.errors import InputError
 from bottega.models.generation import generate
 from bottega.models.gpt import GPT, GPTConfig
 from bottega.models.ngram import NgramModel
-from bottega.nn.sampling import SamplingParams
+from bottega.nn.sampling_params import SamplingParams
 from bottega.text.tokenizer import Tokenizer
 
 TEXT = "The apprentice ground the colours while the master drew the hand of the angel. Café 你好 🎨"

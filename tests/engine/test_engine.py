@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from bottega.engine.engine import Engine, Request
+from bottega.engine.engine import Engine
+from bottega.engine.request import Request
 from bottega.errors import InputError, WorkError
 from bottega.models.generation import generate
 from bottega.models.gpt import GPT, GPTConfig
-from bottega.nn.sampling import SamplingParams
+from bottega.nn.sampling_params import SamplingParams
 
 END = 60
 

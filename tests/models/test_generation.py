@@ -8,7 +8,8 @@ import torch
 from bottega.errors import InputError
 from bottega.models.generation import Batch, generate, stream
 from bottega.models.gpt import GPT, GPTConfig
-from bottega.nn.sampling import Row, SamplingParams
+from bottega.nn.sampling import Row
+from bottega.nn.sampling_params import SamplingParams
 
 END = 96
 SHAPES = {

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottega.errors import InputError, WorkError
-from bottega.nn.sampling import Row, SamplingParams, choose, raw_logprobs, uniform
+from bottega.nn.sampling import Row, choose, raw_logprobs, uniform
+from bottega.nn.sampling_params import SamplingParams
 
 
 def draws(probabilities: list[float], params: SamplingParams, n: int = 4000, **row: list[int]) -> list[float]:

@@ -1,0 +1,58 @@
+"""The steps of one client's requests, as its event loop receives them."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from bottega.errors import BottegaError
+from bottega.nn.steps import Step
+
+
+class Stream:
+    """The steps of the requests of one client, as they are drawn, each with its request's number.
+
+    `with engine.submit(requests) as steps: async for i, step in steps`. Leaving the `with` aborts what is not
+    finished: its slots are free within one step. Iterating raises WorkError where the engine fails or stops.
+    It belongs to the event loop in which the requests were submitted.
+    """
+
+    def __init__(self, n_requests: int) -> None:
+        self.wanted = set(range(n_requests))  # the numbers of the requests that are still to give steps
+        self._loop = asyncio.get_running_loop()
+        self._steps: asyncio.Queue[tuple[int, Step] | BottegaError] = asyncio.Queue()
+
+    def put(self, item: tuple[int, Step] | BottegaError) -> None:
+        """Hand an item over to the client's event loop; called by the engine's thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._steps.put_nowait, item)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self.abort()
+
+    def abort(self, number: int | None = None) -> None:
+        """The client wants no more of one request, or of any."""
+        self.wanted -= self.wanted if number is None else {number}
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> tuple[int, Step]:
+        while self.wanted:
+            item = await self._steps.get()
+            if isinstance(item, BottegaError):
+                self.wanted.clear()
+                raise item
+            number, step = item
+            if number in self.wanted:
+                if step.finish_reason is not None:
+                    self.wanted.discard(number)
+                return item
+        raise StopAsyncIteration
