@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from bottega.engine.request import Request
 from bottega.engine.stream import Stream
 from bottega.errors import WorkError
-from bottega.models.generation import Batch, check_fits
+from bottega.models.generation import Batch
 from bottega.models.gpt import GPT
 from bottega.nn.sampling import Row
+from bottega.nn.sampling_params import check_fits
 from bottega.nn.steps import Step
 
 log = logging.getLogger(__name__)

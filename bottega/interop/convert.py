@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bottega.errors import InputError
-from bottega.interop.folder import TOKEN_IDS, read_folder, read_json, write_folder
+from bottega.interop.folder import TOKEN_IDS, read_folder, write_folder
 from bottega.interop.huggingface import (
     checkpoint_config,
     config_from_huggingface,
@@ -14,6 +14,7 @@ from bottega.interop.huggingface import (
     state_from_huggingface,
     state_to_huggingface,
 )
+from bottega.interop.locate import read_json
 from bottega.text.tokenizer import Tokenizer
 
 

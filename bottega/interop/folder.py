@@ -23,62 +23,12 @@ from torch import Tensor
 
 from bottega.errors import InputError, WorkError
 from bottega.interop.configs import OWN, config_from_huggingface
+from bottega.interop.locate import DOCUMENTS, INDEX, TOKENIZER_FILES, WEIGHTS, line, locate, read_json
 from bottega.interop.tensors import Shape, check_shapes
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "merges.txt",
-    "encoder.json",
-    "vocab.bpe",
-)
-DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 DTYPES = ("F32", "F16", "BF16")
-LONGEST_JSON = 64 << 20  # bytes; the index of the largest public models has a few MB
-
-
-def locate(path_or_repo: str | Path) -> Path:
-    """The folder itself, or a Hub repository's files in the local cache, downloaded where they are missing.
-
-    Raises InputError where neither a folder nor a repository has that name, WorkError where the Hub is out of
-    reach.
-    """
-    path = Path(path_or_repo)
-    if path.is_dir():
-        return path
-    name = str(path_or_repo)
-    if path.exists():
-        raise InputError(f"{name} is a file; give the folder that holds config.json and {WEIGHTS}")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) or path.parent.is_dir():
-        raise InputError(
-            f"{name}: there is no such folder; give one, or OWNER/NAME of a repository on the Hub, "
-            "such as openai-community/gpt2"
-        )
-    return _download(name)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; InputError where it is missing, no JSON, or not an object."""
-    if not path.is_file():
-        raise InputError(f"{path.parent} has no {path.name}; a checkpoint folder needs one")
-    if path.stat().st_size > LONGEST_JSON:
-        raise InputError(
-            f"{path} is {path.stat().st_size >> 20} MB long; that is no {path.name} of a checkpoint"
-        )
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({_line(error)}); copy or download it again") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds a {type(value).__name__}; expected a JSON object")
-    return value
 
 
 def read_folder(path_or_repo: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -136,7 +86,7 @@ def write_folder(
         _write_json(draft / "config.json", config)
         _put_in_place(draft, folder)
     except (OSError, SafetensorError) as error:
-        raise WorkError(f"{folder} could not be written ({_line(error)}); nothing was left there") from None
+        raise WorkError(f"{folder} could not be written ({line(error)}); nothing was left there") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -192,37 +142,12 @@ def _header(path: Path) -> dict[str, Shape]:
                 raise InputError(f"{path}: {odd[0]} is stored as {kind}; expected one of {', '.join(DTYPES)}")
             return {name: tuple(part.get_shape()) for name, part in slices.items()}
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged ({_line(error)}); copy or download it again") from None
+        raise InputError(f"{path} is damaged ({line(error)}); copy or download it again") from None
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-
-
-def _download(repo: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        RepositoryNotFoundError,
-    )
-
-    wanted = ["config.json", "generation_config.json", "*.safetensors", INDEX, *TOKENIZER_FILES, *DOCUMENTS]
-    try:
-        return Path(snapshot_download(repo, allow_patterns=wanted, ignore_patterns=["*/*"]))
-    except GatedRepoError:
-        raise InputError(f"{repo} is gated: accept its terms on the Hub, then run `hf auth login`") from None
-    except (RepositoryNotFoundError, HFValidationError):
-        raise InputError(
-            f"{repo}: there is no such folder here, and no such public repository on the Hub"
-        ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise WorkError(
-            f"{repo}: there is no such folder, and the Hub could not be reached ({_line(error)}); give a "
-            f"folder, or run `hf download {repo} --local-dir DIR` where there is a network and copy DIR"
-        ) from None
 
 
 def _check_space(draft: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -271,13 +196,3 @@ def _naming(folder: Path) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
-
-
-def _line(error: BaseException) -> str:
-    """The first line of a message, without the paths of temporary files."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (
-        text.splitlines()[0].strip().removeprefix("Got: ").rstrip(".")
-        if text.strip()
-        else type(error).__name__
-    )

@@ -19,7 +19,7 @@ from bottega.errors import InputError
 from bottega.models.gpt import GPT
 from bottega.nn.cache import ContiguousCache
 from bottega.nn.sampling import Row, choose, raw_logprobs
-from bottega.nn.sampling_params import SamplingParams
+from bottega.nn.sampling_params import SamplingParams, check_fits
 from bottega.nn.steps import FinishReason, Step, Token
 
 
@@ -31,21 +31,6 @@ class Completion:
     logprobs: list[float] = field(default_factory=list)
     top_logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
     finish_reason: FinishReason = "length"
-
-
-def check_fits(prompt: Sequence[int], params: SamplingParams, context_length: int, vocab_size: int) -> None:
-    """Raise InputError where a prompt cannot be continued as asked: nothing is cut or slid in silence."""
-    if not prompt:
-        raise InputError("the prompt holds no token; begin with the end-of-text token")
-    for token in (min(prompt), max(prompt), *params.logit_bias):
-        if not 0 <= token < vocab_size:
-            raise InputError(f"token {token} is not in the vocabulary; ids run from 0 to {vocab_size - 1}")
-    wanted = 1 if params.max_tokens is None else params.max_tokens
-    if len(prompt) + wanted > context_length:
-        raise InputError(
-            f"a prompt of {len(prompt)} tokens and {wanted} more exceed the context of {context_length}; "
-            "shorten the prompt or lower max_tokens"
-        )
 
 
 class Batch:

@@ -1,4 +1,7 @@
-"""The model in a folder, of the right class: a run, a checkpoint, or a repository of the Hub."""
+"""The model in a folder, of the right class: a run, a checkpoint, or a repository of the Hub.
+
+Importing this imports no torch; loading a model does.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,6 @@ def resolve(path: str | Path) -> Path:
     Raises InputError where it is none of these, WorkError where a repository would have to be fetched from a
     Hub that is out of reach.
     """
-    from bottega.interop.folder import locate
-
     folder = Path(path)
     if (folder / "config.json").is_file():
         return folder
@@ -33,6 +34,8 @@ def resolve(path: str | Path) -> Path:
             f"{folder} is neither a checkpoint (it has no config.json) nor a run (it has no latest); "
             "give the folder of a model"
         )
+    from bottega.interop.locate import locate
+
     return locate(path)
 
 
@@ -42,7 +45,7 @@ def load(path: str | Path) -> GPT | NgramModel:
     Raises InputError where its `model_type` is none that we know, or where the folder is damaged.
     """
     from bottega.interop.configs import ARCHITECTURES
-    from bottega.interop.folder import read_json
+    from bottega.interop.locate import read_json
     from bottega.models.gpt import GPT
     from bottega.models.ngram import MODEL_TYPE as NGRAM
     from bottega.models.ngram import NgramModel
@@ -55,6 +58,25 @@ def load(path: str | Path) -> GPT | NgramModel:
         return NgramModel.load(folder)
     known = ", ".join([*ARCHITECTURES, NGRAM])
     raise InputError(f"{folder}: config.json: model_type is {kind!r}; the known ones are {known}")
+
+
+def gpt_sizes(path: str | Path) -> tuple[int, int]:
+    """The context length and the vocabulary's size of the GPT in a folder, without loading it, or torch.
+
+    Raises InputError where the folder holds another kind of model, or its configuration is damaged.
+    """
+    from bottega.interop.configs import ARCHITECTURES, config_from_huggingface
+    from bottega.interop.locate import read_json
+
+    folder = resolve(path)
+    hf = read_json(folder / "config.json")
+    if hf.get("model_type") not in ARCHITECTURES:
+        raise InputError(f"{path}: only a GPT can be served, not a {hf.get('model_type')!r}")
+    try:
+        config = config_from_huggingface(hf)
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
+    return config["context_length"], config["vocab_size"]
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

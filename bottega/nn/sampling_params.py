@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bottega.errors import InputError
@@ -61,6 +61,21 @@ class SamplingParams:
     def seeded(self) -> SamplingParams:
         """The same with a seed drawn from the system where none was given."""
         return self if self.seed is not None else replace(self, seed=secrets.randbits(63))
+
+
+def check_fits(prompt: Sequence[int], params: SamplingParams, context_length: int, vocab_size: int) -> None:
+    """Raise InputError where a prompt cannot be continued as asked: nothing is cut or slid in silence."""
+    if not prompt:
+        raise InputError("the prompt holds no token; begin with the end-of-text token")
+    for token in (min(prompt), max(prompt), *params.logit_bias):
+        if not 0 <= token < vocab_size:
+            raise InputError(f"token {token} is not in the vocabulary; ids run from 0 to {vocab_size - 1}")
+    wanted = 1 if params.max_tokens is None else params.max_tokens
+    if len(prompt) + wanted > context_length:
+        raise InputError(
+            f"a prompt of {len(prompt)} tokens and {wanted} more exceed the context of {context_length}; "
+            "shorten the prompt or lower max_tokens"
+        )
 
 
 def _check(name: str, value: Number, low: Number, high: Number | None, whole: bool = False) -> None:

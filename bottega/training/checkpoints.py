@@ -21,7 +21,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from bottega.errors import InputError, WorkError
-from bottega.interop.folder import TOKENIZER_FILES
+from bottega.interop.locate import TOKENIZER_FILES
 from bottega.models.links import follow_link, set_link
 from bottega.text.tokenizer import Tokenizer
 from bottega.training.progress import duration
