@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,23 +14,39 @@ from bottega.errors import InputError, WorkError
 
 
 class ApiError(Exception):
-    """A refusal with its HTTP status, the field it is about and OpenAI's code for it."""
+    """A refusal with its HTTP status, the field it is about, OpenAI's code for it and further headers."""
 
     def __init__(
-        self, message: str, param: str | None = None, code: str | None = None, status: int = 400
+        self,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        status: int = 400,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.param, self.code, self.status = message, param, code, status
+        self.headers = dict(headers or {})
 
 
 def envelope(message: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """The body of an error."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
+    kind = (
+        "rate_limit_error" if status == 429 else "invalid_request_error" if status < 500 else "server_error"
+    )
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def _respond(message: str, status: int, param: str | None = None, code: str | None = None) -> JSONResponse:
-    return JSONResponse(envelope(message, status, param, code), status)
+def respond(
+    message: str,
+    status: int,
+    param: str | None = None,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An error as an answer, also for those who stand before the routes. 503 says when to come back."""
+    later = {"Retry-After": "1"} if status == 503 else {}
+    return JSONResponse(envelope(message, status, param, code), status, {**later, **(headers or {})})
 
 
 # What pydantic calls a fault, and what OpenAI calls it.
@@ -41,11 +58,9 @@ def refusal(error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     kind, place = str(first["type"]), [str(part) for part in first["loc"][1:]]
     if kind == "json_invalid":
-        return _respond("The body is not valid JSON; expected one JSON object.", 400, None, "invalid_json")
+        return respond("The body is not valid JSON; expected one JSON object.", 400, None, "invalid_json")
     if not place:
-        return _respond(
-            "The body must be a JSON object, sent as application/json.", 400, None, "invalid_type"
-        )
+        return respond("The body must be a JSON object, sent as application/json.", 400, None, "invalid_type")
     param = place[0]
     if kind == "extra_forbidden":
         message = f"Unknown parameter: {param!r}."
@@ -58,7 +73,7 @@ def refusal(error: RequestValidationError) -> JSONResponse:
     else:
         message = f"Invalid value for {'.'.join(place)!r}: {first['msg']}."
     kind = "invalid_type" if kind.endswith("_type") else "invalid_value"
-    return _respond(message, 400, param, _CODES.get(str(first["type"]), kind))
+    return respond(message, 400, param, _CODES.get(str(first["type"]), kind))
 
 
 def install(app: FastAPI) -> None:
@@ -66,7 +81,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> JSONResponse:
-        return _respond(error.message, error.status, error.param, error.code)
+        return respond(error.message, error.status, error.param, error.code, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -74,20 +89,20 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(InputError)
     async def wrong_input(_: Request, error: InputError) -> JSONResponse:
-        return _respond(str(error), 400, None, "invalid_value")
+        return respond(str(error), 400, None, "invalid_value")
 
     @app.exception_handler(WorkError)
     async def failed(_: Request, error: WorkError) -> JSONResponse:
-        return _respond(str(error), 503, None, "service_unavailable")
+        return respond(str(error), 503, None, "service_unavailable")
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        messages = {
-            404: f"Invalid URL ({request.method} {request.url.path}).",
-            405: f"Not allowed: {request.method} on {request.url.path}.",
-        }
-        return _respond(messages.get(error.status_code, str(error.detail)), error.status_code)
+        message, code = {
+            404: (f"Invalid URL ({request.method} {request.url.path}).", "unknown_url"),
+            405: (f"Not allowed: {request.method} on {request.url.path}.", "method_not_supported"),
+        }.get(error.status_code, (str(error.detail), None))
+        return respond(message, error.status_code, None, code, error.headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:
-        return _respond(f"The server failed on this request ({type(error).__name__}).", 500)
+        return respond(f"The server failed on this request ({type(error).__name__}).", 500)
