@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bottega.engine.request import Request
@@ -42,6 +42,7 @@ class Engine:
     def __init__(self, model: GPT, end_of_text: int, slots: int = 8) -> None:
         self.context_length = model.config.context_length
         self.vocab_size = model.config.vocab_size
+        self.on_submit: Callable[[Sequence[Request], Stream], None] | None = None  # told of what is asked
         self._model, self._end_of_text, self._slots = model.eval(), end_of_text, slots
         self._batch = self._new_batch()
         self._waiting: deque[tuple[Row, _Place]] = deque()
@@ -62,6 +63,8 @@ class Engine:
                 raise WorkError("the engine has stopped")
             self._waiting.extend((row, _Place(stream, i)) for i, row in enumerate(rows))
             self._changed.notify()
+        if self.on_submit is not None:
+            self.on_submit(requests, stream)
         return stream
 
     @property

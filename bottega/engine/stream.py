@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 from bottega.errors import BottegaError
@@ -19,6 +20,7 @@ class Stream:
 
     def __init__(self, n_requests: int) -> None:
         self.wanted = set(range(n_requests))  # the numbers of the requests that are still to give steps
+        self.on_step: Callable[[int, Step], None] | None = None  # told of every step before its client is
         self._loop = asyncio.get_running_loop()
         self._steps: asyncio.Queue[tuple[int, Step] | BottegaError] = asyncio.Queue()
 
@@ -54,5 +56,7 @@ class Stream:
             if number in self.wanted:
                 if step.finish_reason is not None:
                     self.wanted.discard(number)
+                if self.on_step is not None:
+                    self.on_step(number, step)
                 return item
         raise StopAsyncIteration
