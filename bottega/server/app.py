@@ -8,25 +8,34 @@ from fastapi import FastAPI
 
 from bottega import __version__
 from bottega.server import errors
-from bottega.server.routes import completions, models
+from bottega.server.bodies import MAX_BODY_BYTES, Bodies
+from bottega.server.door import Door, Doorkeeper
+from bottega.server.metrics import Metrics
+from bottega.server.request_log import RequestLog
+from bottega.server.routes import completions, health, models, pages
 from bottega.server.security import LoopbackOnly
 from bottega.server.served import Served
+from bottega.server.watch import watch
 
 
-def create_app(served: Mapping[str, Served], loopback_only: bool = True) -> FastAPI:
+def create_app(
+    served: Mapping[str, Served], loopback_only: bool = True, max_body_bytes: int = MAX_BODY_BYTES
+) -> FastAPI:
     """The OpenAI API over models by name. `loopback_only`: refuse requests that come by any other name."""
     # The interactive pages would load their scripts from elsewhere; /openapi.json describes every route.
     app = FastAPI(title="Bottega", version=__version__, docs_url=None, redoc_url=None)
     app.state.models = dict(served)
     errors.install(app)
+    app.state.door, app.state.metrics = Door(), Metrics(served)
+    for name, one in served.items():
+        one.engine.on_submit = watch(app.state.metrics, name)
+    app.add_middleware(Bodies, max_bytes=max_body_bytes)
     if loopback_only:
         app.add_middleware(LoopbackOnly)
+    app.add_middleware(Doorkeeper, door=app.state.door)
+    app.add_middleware(RequestLog, metrics=app.state.metrics)  # added last, it stands before all others
     app.include_router(models.router)
     app.include_router(completions.router)
-
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Whether the server answers."""
-        return {"status": "ok"}
-
+    pages.mount(app)
+    app.include_router(health.router)
     return app
