@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bottega.engine.request import Request
+from bottega.engine.settings import Statistics
 from bottega.engine.stream import Stream
 from bottega.errors import WorkError
 from bottega.models.generation import Batch
@@ -71,6 +72,16 @@ class Engine:
     def load(self) -> tuple[int, int]:
         """How many requests are running and how many wait."""
         return len(self._running), len(self._waiting)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken."""
+        return not self._stopping
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the engine is doing."""
+        return Statistics(running=len(self._running), waiting=len(self._waiting))
 
     def stop(self) -> None:
         """Take no more requests and end those under way with an error; returns at once."""

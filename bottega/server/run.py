@@ -13,6 +13,7 @@ import uvicorn
 
 from bottega.errors import InputError, WorkError
 from bottega.server.app import create_app
+from bottega.server.protocol import BoundedProtocol
 from bottega.server.served import Served
 
 
@@ -47,7 +48,7 @@ def serve(served: Mapping[str, Served], host: str = "127.0.0.1", port: int = 800
     listener = listen(host, port)
     address = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     app = create_app(served, loopback_only=is_loopback(host))
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
+    config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, timeout_graceful_shutdown=3)
     server = Server(config, served, lambda: print(greeting(list(served), address), flush=True))
     try:
         server.run([listener])

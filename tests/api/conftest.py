@@ -15,6 +15,7 @@ import uvicorn
 
 from bottega.models.gpt import GPT, GPTConfig
 from bottega.server.app import create_app
+from bottega.server.protocol import BoundedProtocol
 from bottega.server.run import Server, listen
 from bottega.server.served import Served
 from bottega.text.tokenizer import Tokenizer
@@ -64,7 +65,9 @@ def running(gpt: GPT, tokenizer: Tokenizer) -> Iterator[Running]:
     served = Served.start(gpt, tokenizer)
     ready = threading.Event()
     models = {"bardi": served, "owner/tiny": served}
-    server = Server(uvicorn.Config(create_app(models), log_level="warning"), models, ready.set)
+    server = Server(
+        uvicorn.Config(create_app(models), http=BoundedProtocol, log_level="warning"), models, ready.set
+    )
     # Without `server.run`, which would catch this process's signals.
     thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])))
     thread.start()

@@ -96,7 +96,7 @@ def test_a_form_is_no_json(http: httpx.Client) -> None:
     answer = http.post(
         "/v1/completions", content='{"model": "bardi"}', headers={"content-type": "text/plain"}
     )
-    assert answer.status_code == 400
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
 def test_unknown_addresses(http: httpx.Client) -> None:
