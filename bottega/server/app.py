@@ -15,16 +15,24 @@ from bottega.server.request_log import RequestLog
 from bottega.server.routes import completions, health, models, pages
 from bottega.server.security import LoopbackOnly
 from bottega.server.served import Served
+from bottega.server.store import Store
 from bottega.server.watch import watch
 
 
 def create_app(
-    served: Mapping[str, Served], loopback_only: bool = True, max_body_bytes: int = MAX_BODY_BYTES
+    served: Mapping[str, Served],
+    loopback_only: bool = True,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    store: Store | None = None,
 ) -> FastAPI:
-    """The OpenAI API over models by name. `loopback_only`: refuse requests that come by any other name."""
+    """The OpenAI API over models by name. `loopback_only`: refuse requests that come by any other name.
+
+    Without a `store` what clients create is forgotten with the application.
+    """
     # The interactive pages would load their scripts from elsewhere; /openapi.json describes every route.
     app = FastAPI(title="Bottega", version=__version__, docs_url=None, redoc_url=None)
     app.state.models = dict(served)
+    app.state.store = store or Store.temporary()
     errors.install(app)
     app.state.door, app.state.metrics = Door(), Metrics(served)
     for name, one in served.items():
