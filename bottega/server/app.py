@@ -12,7 +12,7 @@ from bottega.server.bodies import MAX_BODY_BYTES, Bodies
 from bottega.server.door import Door, Doorkeeper
 from bottega.server.metrics import Metrics
 from bottega.server.request_log import RequestLog
-from bottega.server.routes import completions, health, models, pages
+from bottega.server.routes import completions, embeddings, health, models, pages, tokenizer
 from bottega.server.security import LoopbackOnly
 from bottega.server.served import Served
 from bottega.server.store import Store
@@ -44,6 +44,8 @@ def create_app(
     app.add_middleware(RequestLog, metrics=app.state.metrics)  # added last, it stands before all others
     app.include_router(models.router)
     app.include_router(completions.router)
+    app.include_router(embeddings.router)
+    app.include_router(tokenizer.router)
     pages.mount(app)
     app.include_router(health.router)
     return app

@@ -66,10 +66,11 @@ def refusal(error: RequestValidationError) -> JSONResponse:
         message = f"Unknown parameter: {param!r}."
     elif kind == "missing":
         message = f"Missing required parameter: {param!r}."
-    elif (
-        param == "prompt" and kind != "value_error"
-    ):  # a union: the faults of its four forms one by one would not help
-        message = "'prompt' must be a string, a list of strings, a list of token ids or a list of such lists."
+    elif param in ("prompt", "input") and len(place) > 1 and kind.endswith("_type"):
+        # A union: the faults of its four forms one by one would not help.
+        message = (
+            f"{param!r} must be a string, a list of strings, a list of token ids or a list of such lists."
+        )
     else:
         message = f"Invalid value for {'.'.join(place)!r}: {first['msg']}."
     kind = "invalid_type" if kind.endswith("_type") else "invalid_value"

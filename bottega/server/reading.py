@@ -10,6 +10,8 @@ from bottega.server.errors import ApiError
 from bottega.server.schema import CompletionRequest
 from bottega.server.served import Served
 
+Inputs = str | list[str] | list[int] | list[list[int]]
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -49,31 +51,36 @@ def stop_strings(body: CompletionRequest) -> list[str]:
 
 
 def read_prompts(body: CompletionRequest, served: Served) -> list[Prompt]:
-    """The prompts as token ids, from any of the field's four forms."""
-    given = body.prompt
-    if given is None or isinstance(given, str):
-        return [_read_prompt(given or "", served)]
-    ids = [one for one in given if isinstance(one, int)]
-    if ids:  # of one prompt: the schema does not mix forms
-        return [_read_prompt(ids, served)]
-    if not given:
+    """The prompts as token ids; none begins a new document."""
+    if body.prompt == []:
         raise ApiError(
             "'prompt' holds no prompt; give one, or null for a new document.", "prompt", "invalid_value"
         )
-    return [_read_prompt(one, served) for one in given if not isinstance(one, int)]
+    return read_inputs("" if body.prompt is None else body.prompt, served, "prompt")
 
 
-def _read_prompt(given: str | list[int], served: Served) -> Prompt:
+def read_inputs(given: Inputs, served: Served, param: str) -> list[Prompt]:
+    """Texts as token ids, from any of the four forms of the field `param`."""
+    if isinstance(given, str):
+        return [_read_input(given, served, param)]
+    ids = [one for one in given if isinstance(one, int)]
+    if ids:  # of one input: the schema does not mix forms
+        return [_read_input(ids, served, param)]
+    return [_read_input(one, served, param) for one in given if not isinstance(one, int)]
+
+
+def _read_input(given: str | list[int], served: Served, param: str) -> Prompt:
     if isinstance(given, str):
         return Prompt(served.tokenizer.encode(given) or [served.tokenizer.end_of_text], given)
     if not given:
-        raise ApiError("A prompt of token ids must not be empty.", "prompt", "invalid_value")
+        raise ApiError(f"A list of token ids in '{param}' must not be empty.", param, "invalid_value")
     for id in (min(given), max(given)):
-        _check_token(id, served, "prompt")
+        check_token(id, served, param)
     return Prompt(given, served.tokenizer.decode(given))
 
 
-def _check_token(id: int, served: Served, param: str) -> None:
+def check_token(id: int, served: Served, param: str) -> None:
+    """Refuse an id that the model or its tokenizer does not have."""
     last = min(served.engine.vocab_size, served.tokenizer.vocab_size) - 1
     if not 0 <= id <= last:
         message = f"Token {id} in '{param}' is not in the vocabulary, whose ids run from 0 to {last}."
@@ -108,19 +115,22 @@ def _read_bias(given: dict[str, float], served: Served) -> dict[int, int | float
             raise ApiError(
                 f"'logit_bias' maps token ids to numbers; {key!r} is no id.", "logit_bias", "invalid_value"
             )
-        _check_token(int(key), served, "logit_bias")
+        check_token(int(key), served, "logit_bias")
         bias[int(key)] = value
     return bias
 
 
-def check_context(prompts: Sequence[Prompt], params: SamplingParams, served: Served, model: str) -> None:
+def check_context(
+    prompts: Sequence[Prompt], params: SamplingParams, served: Served, model: str, param: str = "prompt"
+) -> None:
     """Refuse what is longer than the model can read: nothing is cut in silence."""
     context, wanted = served.engine.context_length, params.max_tokens or 0
     longest = max(len(prompt.ids) for prompt in prompts)
     if longest + wanted > context:
+        advice = f"shorten '{param}'" + (" or lower max_tokens" if wanted else "")
         raise ApiError(
             f"The context of {model!r} is {context} tokens, but {longest + wanted} were requested "
-            f"({longest} to read, {wanted} for the completion); shorten the prompt or lower max_tokens.",
-            "prompt" if longest > context else "max_tokens",
+            f"({longest} to read, {wanted} for the completion); {advice}.",
+            param if longest > context else "max_tokens",
             "context_length_exceeded",
         )
