@@ -28,6 +28,7 @@ END_OF_TEXT = "<|endoftext|>"
 # (it panics) on one of about a million characters, and tokenizers' does not. Such text is rare enough that
 # the slower library's turn costs nothing that counts.
 _BLANK = 100_000
+_NO_CHARACTER = re.compile("([\udc80-\udcff])")  # how Python spells a byte that is part of no character
 
 
 class Tokenizer:
@@ -51,7 +52,8 @@ class Tokenizer:
         added = self._backend.get_added_tokens_decoder()
         self._added = {token.content: id for id, token in added.items()}
         self.special_tokens = {token.content: id for id, token in added.items() if token.special}
-        self._every_added = _any_of(self._added)
+        self._every_added, self._special = _any_of(self._added), _any_of(self.special_tokens)
+        self._swallows = {token.content: (token.lstrip, token.rstrip) for token in added.values()}
         self._ordinary_added = _any_of(self._added.keys() - self.special_tokens.keys())
         self._bytes = _token_bytes(definition["model"]) | {id: t.content.encode() for id, t in added.items()}
         self.vocab_size = max(self._bytes) + 1
@@ -97,6 +99,11 @@ class Tokenizer:
         except OSError as error:
             raise WorkError(f"{folder}: the tokenizer cannot be written: {error.strerror}") from None
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """The contents of tokenizer_config.json, with what chat_template.jinja holds as "chat_template"."""
+        return self._config
+
     def to_json(self) -> str:
         """The contents of tokenizer.json: all that decides how text is encoded."""
         return self._json
@@ -128,6 +135,39 @@ class Tokenizer:
         ids: list[int] = []
         for i, part in enumerate(added.split(text)):
             ids.extend([self._added[part]] if i % 2 else self._merge(part))
+        return ids
+
+    def encode_parts(self, parts: Iterable[tuple[str, bool]]) -> list[int]:
+        """The ids of texts joined, of which only those marked True can spell special tokens.
+
+        Between two special tokens the text is encoded as one, whoever wrote its parts.
+        """
+        runs: list[str] = [""]  # text and special tokens in turn
+        for text, trusted in parts:
+            first, *rest = self._special.split(text) if trusted and self._special else [text]
+            runs[-1] += first
+            runs += rest
+        ids: list[int] = []
+        for i, run in enumerate(runs):
+            if i % 2:
+                ids.append(self.special_tokens[run])
+                continue
+            # Some special tokens take the white space beside them, as their definition says.
+            if i and self._swallows[runs[i - 1]][1]:
+                run = run.lstrip()
+            if i + 1 < len(runs) and self._swallows[runs[i + 1]][0]:
+                run = run.rstrip()
+            ids += self.encode(run)
+        return ids
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """The token ids of UTF-8 that may be cut inside a character: bytes that make none are tokens each.
+
+        Raises InputError where the vocabulary lacks such a byte.
+        """
+        ids: list[int] = []
+        for i, part in enumerate(_NO_CHARACTER.split(data.decode("utf-8", "surrogateescape"))):
+            ids += [self._byte(ord(part) - 0xDC00)] if i % 2 else self.encode(part)
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -167,6 +207,12 @@ class Tokenizer:
         except KeyError:
             raise InputError(f"no token has the id {id}; ids run from 0 to {self.vocab_size - 1}") from None
 
+    def _byte(self, value: int) -> int:
+        try:
+            return self._byte_ids[value]
+        except KeyError:
+            raise InputError(f"no token is the single byte {value:#04x}; the bytes are no text") from None
+
     def _merge(self, text: str) -> list[int]:
         """The ids of a text in which nothing is an added token."""
         assert self._tiktoken is not None
@@ -175,6 +221,10 @@ class Tokenizer:
         if any(text[i : i + _BLANK].isspace() for i in range(0, len(text) - _BLANK, _BLANK)):
             return list(self._backend.encode(text, add_special_tokens=False).ids)
         return self._tiktoken.encode_ordinary(text)
+
+    @cached_property
+    def _byte_ids(self) -> dict[int, int]:
+        return {data[0]: id for id, data in self._bytes.items() if len(data) == 1}
 
     @cached_property
     def _special_backend(self) -> tokenizers.Tokenizer:
