@@ -1,0 +1,212 @@
+// Linear layers y = x Wᵀ + b with packed weights: fp32, bf16, int8, int4.
+//
+// Weights lie in panels of 64 output channels, [panel][step][channel], four bytes a channel and step: one float,
+// two bf16, four int8 or eight int4 inputs. So a thread reads its weights as one stream, and a vector holds the sums
+// of 16 channels: nothing is folded at the end, and the order of a row's sums is the same among any other rows.
+
+#include <vector>
+
+#include "vectors.h"
+
+namespace {
+
+enum Kind { FP32, BF16, INT8, INT4 };
+
+constexpr long GROUP = 32;  // inputs that share a scale: of the activations, and of int4 weights
+
+// What the rows of x become, once a call: floats, pairs of bf16, or int8 with a scale for each group.
+struct Inputs {
+  const int32_t *words;  // `stride` a row
+  const float *scales;   // int8, int4: `groups` a row
+  const int32_t *offsets;  // likewise: what the weights' offset adds to the group's sum, negated
+  long stride, groups;
+};
+
+struct Weights {
+  const int32_t *words;
+  const uint16_t *group_scales;  // int4: bf16, [panel][group][channel]
+  long steps, groups;
+};
+
+// acc + Σ of four unsigned weight bytes times the four signed bytes of x, exact in 32 bits.
+INLINE I dot_bytes(I acc, I w, int32_t x) {
+#if defined(__AVX512VNNI__)
+  return (I)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(x));
+#elif defined(__AVXVNNI__)
+  __m256i half[2], parts[2], four = _mm256_set1_epi32(x);
+  memcpy(half, &acc, sizeof acc);
+  memcpy(parts, &w, sizeof w);
+  for (int i = 0; i < 2; i++) half[i] = _mm256_dpbusd_avx_epi32(half[i], parts[i], four);
+  memcpy(&acc, half, sizeof acc);
+  return acc;
+#else
+  for (int byte = 0; byte < 4; byte++) acc += (I)(((U)w >> (8 * byte)) & 255) * int32_t(int8_t(x >> (8 * byte)));
+  return acc;
+#endif
+}
+
+// acc + two bf16 weights times the two bf16 of x.
+INLINE F dot_pair(F acc, I w, int32_t x) {
+#if defined(__AVX512BF16__)
+  return (F)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)_mm512_set1_epi32(x));
+#else
+  const F even = (F)(w << 16), odd = (F)(w & int32_t(0xffff0000));
+  acc = fused(even, splat(scalar(uint16_t(x))), acc);
+  return fused(odd, splat(scalar(uint16_t(uint32_t(x) >> 16))), acc);
+#endif
+}
+
+INLINE float as_float(int32_t x) {
+  float v;
+  memcpy(&v, &x, sizeof v);
+  return v;
+}
+
+template <Kind kind, int R, int C>
+INLINE void sums(const Inputs &in, const int32_t *x, long row, const Weights &weights, long panel, int column,
+                 F (&total)[R][C]) {
+  const int32_t *w = weights.words + panel * weights.steps * PANEL + column;
+  if constexpr (kind == FP32) {
+    accumulate<R, C>((const float *)x, in.stride, (const float *)w, PANEL, weights.steps, total);
+  } else if constexpr (kind == BF16) {
+    for (long k = 0; k < weights.steps; k++) {
+      I words[C];
+      for (int c = 0; c < C; c++) words[c] = load(w + k * PANEL + c * LANES);
+      for (int r = 0; r < R; r++)
+        for (int c = 0; c < C; c++) total[r][c] = dot_pair(total[r][c], words[c], x[r * in.stride + k]);
+    }
+  } else {
+    constexpr long inner = kind == INT8 ? GROUP / 4 : GROUP / 8;
+    for (long g = 0; g < weights.groups; g++) {
+      I acc[R][C];
+      for (int r = 0; r < R; r++)
+        for (int c = 0; c < C; c++) acc[r][c] = splat(in.offsets[(row + r) * in.groups + g]);
+      for (long k = g * inner; k < (g + 1) * inner; k++) {
+        I words[C];
+        for (int c = 0; c < C; c++) words[c] = load(w + k * PANEL + c * LANES);
+        if constexpr (kind == INT8) {
+          for (int r = 0; r < R; r++)
+            for (int c = 0; c < C; c++) acc[r][c] = dot_bytes(acc[r][c], words[c], x[r * in.stride + k]);
+        } else {
+          for (int half = 0; half < 2; half++)
+            for (int r = 0; r < R; r++)
+              for (int c = 0; c < C; c++) {
+                const I nibbles = (half ? (I)((U)words[c] >> 4) : words[c]) & 0x0f0f0f0f;
+                acc[r][c] = dot_bytes(acc[r][c], nibbles, x[r * in.stride + 2 * k + half]);
+              }
+        }
+      }
+      for (int c = 0; c < C; c++) {
+        F scale = splat(1.0f);
+        if constexpr (kind == INT4)
+          scale = load(weights.group_scales + (panel * weights.groups + g) * PANEL + column + c * LANES);
+        for (int r = 0; r < R; r++)
+          total[r][c] = fused(to_float(acc[r][c]), scale * in.scales[(row + r) * in.groups + g], total[r][c]);
+      }
+    }
+  }
+}
+
+template <Kind kind, int R>
+void tile(const Inputs &in, long row, const Weights &weights, long panel, const float *channel_scales,
+          const float *bias, float *y, long n_out) {
+  const int32_t *x = in.words + row * in.stride;
+  for (int column = 0; column < PANEL; column += COLUMNS * LANES) {
+    F total[R][COLUMNS] = {};
+    sums<kind, R, COLUMNS>(in, x, row, weights, panel, column, total);
+    for (int c = 0; c < COLUMNS; c++) {
+      const long channel = panel * PANEL + column + c * LANES, left = n_out - channel;
+      if (left <= 0) break;
+      const F scale = kind == INT8 ? load(channel_scales + channel) : splat(1.0f);
+      const F shift = bias ? load(bias + channel) : splat(0.0f);
+      for (int r = 0; r < R; r++) {
+        const F v = fused(total[r][c], scale, shift);
+        memcpy(y + (row + r) * n_out + channel, &v, (left < LANES ? left : LANES) * sizeof(float));
+      }
+    }
+  }
+}
+
+template <Kind kind>
+void multiply(const Inputs &in, long rows, const Weights &weights, const float *channel_scales, const float *bias,
+              float *y, long n_out, int threads) {
+  const long panels = (n_out + PANEL - 1) / PANEL, tiles = (rows + ROWS - 1) / ROWS;
+  const long height = (rows + tiles - 1) / tiles;  // 8 rows go as 4 + 4, not 6 + 2
+#pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
+  for (long panel = 0; panel < panels; panel++)
+    for (long i = 0; i < tiles; i++) {
+      const long row = i * height, left = rows - row;
+#define CASE(R)                                                                    \
+  case R:                                                                          \
+    tile<kind, R>(in, row, weights, panel, channel_scales, bias, y, n_out); \
+    break;
+      switch (left < height ? left : height) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
+#undef CASE
+    }
+}
+
+// One row of x as int8 with a scale for each group of inputs; the last group is filled up with zeros.
+void quantise(const float *x, long n, long groups, int offset, int8_t *q, float *scales, int32_t *offsets) {
+  for (long g = 0; g < groups; g++) {
+    const long begin = g * GROUP, count = n - begin < GROUP ? n - begin : GROUP;
+    float values[GROUP] = {};
+    memcpy(values, x + begin, count * sizeof(float));
+    F high = splat(0.0f);
+    for (int i = 0; i < GROUP; i += LANES) {
+      const F v = load(values + i);
+      high = larger(high, larger(v, -v));
+    }
+    const float top = maximum(high), inverse = top > 0 ? 127.0f / top : 0.0f;
+    int32_t total = 0;
+    for (int i = 0; i < GROUP; i++) {
+      const float magic = 12582912.0f;  // rounds to nearest, ties to even
+      const int32_t level = int32_t(values[i] * inverse + magic - magic);
+      q[begin + i] = int8_t(level);
+      total += level;
+    }
+    scales[g] = top / 127.0f;
+    offsets[g] = -offset * total;
+  }
+}
+
+}  // namespace
+
+// x: (rows, n_in) contiguous, y: (rows, n_out). `scales`: int8: float, a channel each (whole panels);
+// int4: bf16, [panel][group][channel]. `bias`: whole panels, or null.
+extern "C" void linear(const float *x, const int32_t *words, const void *scales, const float *bias, float *y,
+                       long rows, long n_in, long n_out, int kind, int threads) {
+  thread_local std::vector<int32_t> buffer;
+  Weights weights{words, (const uint16_t *)scales, n_in, 0};
+  Inputs in{(const int32_t *)x, nullptr, nullptr, n_in, 0};
+  if (rows < 1) return;
+  if (kind == BF16) {
+    in.stride = weights.steps = (n_in + 1) / 2;
+    buffer.assign(rows * in.stride, 0);
+    int32_t *to = buffer.data();
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows > 16)
+    for (long r = 0; r < rows; r++) {
+      uint16_t *row = (uint16_t *)(to + r * in.stride);
+      for (long k = 0; k < n_in; k++) row[k] = to_bf16(x[r * n_in + k]);
+    }
+    in.words = to;
+  } else if (kind == INT8 || kind == INT4) {
+    in.groups = weights.groups = (n_in + GROUP - 1) / GROUP;
+    in.stride = in.groups * GROUP / 4;
+    weights.steps = kind == INT8 ? in.stride : in.stride / 2;
+    buffer.resize(rows * (in.stride + 2 * in.groups));
+    int32_t *q = buffer.data(), *offsets = q + rows * in.stride;
+    float *factors = (float *)(offsets + rows * in.groups);
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows > 16)
+    for (long r = 0; r < rows; r++)
+      quantise(x + r * n_in, n_in, in.groups, kind == INT8 ? 128 : 8, (int8_t *)(q + r * in.stride),
+               factors + r * in.groups, offsets + r * in.groups);
+    in.words = q, in.scales = factors, in.offsets = offsets;
+  }
+  const float *channel_scales = kind == INT8 ? (const float *)scales : nullptr;
+  switch (kind) {
+    case FP32: return multiply<FP32>(in, rows, weights, channel_scales, bias, y, n_out, threads);
+    case BF16: return multiply<BF16>(in, rows, weights, channel_scales, bias, y, n_out, threads);
+    case INT8: return multiply<INT8>(in, rows, weights, channel_scales, bias, y, n_out, threads);
+    case INT4: return multiply<INT4>(in, rows, weights, channel_scales, bias, y, n_out, threads);
+  }
+}

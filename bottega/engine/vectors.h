@@ -1,0 +1,138 @@
+// Sixteen lanes at a time, in the vector types of gcc and clang: one source for every processor.
+// The intrinsics are where the compilers do not find the instruction; each has a portable branch beside it.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+#define INLINE inline __attribute__((always_inline))
+
+typedef float F __attribute__((vector_size(64)));
+typedef int32_t I __attribute__((vector_size(64)));
+typedef uint32_t U __attribute__((vector_size(64)));
+typedef uint16_t H __attribute__((vector_size(32)));
+
+constexpr int LANES = 16;
+constexpr int PANEL = 64;  // output channels, or positions, that are computed together: four vectors
+
+// A tile of accumulators is ROWS × COLUMNS vectors; it, a row of weights and one input must fit the registers.
+#if defined(__AVX512F__)
+constexpr int ROWS = 6, COLUMNS = 4;
+#else
+constexpr int ROWS = 6, COLUMNS = 1;
+#endif
+
+static INLINE F load(const float *p) {
+  F v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+static INLINE I load(const int32_t *p) {
+  I v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+// bfloat16 is the upper half of a float32.
+static INLINE F load(const uint16_t *p) {
+  H v;
+  memcpy(&v, p, sizeof v);
+  return (F)(__builtin_convertvector(v, U) << 16);
+}
+
+static INLINE void store(float *p, F v) { memcpy(p, &v, sizeof v); }
+
+static INLINE F splat(float x) { return F{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+static INLINE I splat(int32_t x) { return I{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+
+static INLINE float scalar(float x) { return x; }
+static INLINE float scalar(uint16_t x) {
+  uint32_t bits = uint32_t(x) << 16;
+  float v;
+  memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+// Round to nearest, ties to even; a NaN stays one.
+static INLINE uint16_t to_bf16(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  if ((bits & 0x7fffffff) > 0x7f800000) return uint16_t(bits >> 16 | 64);
+  return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+// a · b + c, written as one instruction: a compiler that may fuse does it here and not there, and then the bits of
+// a row depend on the shape of its tile.
+static INLINE F fused(F a, F b, F c) {
+#if defined(__AVX512F__)
+  return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  __m256 x[2], y[2], z[2];
+  memcpy(x, &a, sizeof a), memcpy(y, &b, sizeof b), memcpy(z, &c, sizeof c);
+  for (int i = 0; i < 2; i++) z[i] = _mm256_fmadd_ps(x[i], y[i], z[i]);
+  memcpy(&c, z, sizeof c);
+  return c;
+#elif defined(__ARM_NEON)
+  float32x4_t x[4], y[4], z[4];
+  memcpy(x, &a, sizeof a), memcpy(y, &b, sizeof b), memcpy(z, &c, sizeof c);
+  for (int i = 0; i < 4; i++) z[i] = vfmaq_f32(z[i], x[i], y[i]);
+  memcpy(&c, z, sizeof c);
+  return c;
+#else
+  return a * b + c;
+#endif
+}
+
+static INLINE F to_float(I v) { return __builtin_convertvector(v, F); }
+
+static INLINE F larger(F a, F b) { return a > b ? a : b; }
+
+// Halves folded onto each other: the order of a sum is written down, so it is the same in every caller.
+template <class Fold> static INLINE float folded(F v, Fold fold) {
+  float lanes[LANES];
+  store(lanes, v);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) lanes[i] = fold(lanes[i], lanes[i + half]);
+  return lanes[0];
+}
+static INLINE float sum(F v) {
+  return folded(v, [](float a, float b) { return a + b; });
+}
+static INLINE float maximum(F v) {
+  return folded(v, [](float a, float b) { return a > b ? a : b; });
+}
+
+// e^x to 2 units in the last place; exactly 1 at 0, exactly 0 below -87.
+static INLINE F exponential(F x) {
+  const F magic = splat(12582912.0f);  // 1.5 · 2^23: adding it rounds to a whole number
+  F clipped = x > splat(-87.0f) ? x : splat(-87.0f);
+  clipped = clipped < splat(88.0f) ? clipped : splat(88.0f);
+  F n = fused(clipped, splat(1.44269504f), magic);
+  I shift = ((I)n - (I)magic) << 23;
+  n -= magic;
+  const F r = fused(n, splat(2.12194440e-4f), fused(n, splat(-0.693359375f), clipped));
+  F p = splat(1.9875691500e-4f);
+  for (float coefficient : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
+    p = fused(p, r, splat(coefficient));
+  p = fused(p, r * r, r) + 1.0f;
+  p = (F)((I)p + shift);
+  return x > splat(-87.0f) ? p : splat(0.0f);
+}
+
+// acc[r][c] += Σ_k x[r][k] · w[k][c], in the order of k: what a row gets does not depend on how many rows
+// there are. `w` advances `stride` elements a step.
+template <int R, int C, class T>
+static INLINE void accumulate(const float *x, long x_stride, const T *w, long stride, long n, F (&acc)[R][C]) {
+  for (long k = 0; k < n; k++) {
+    F row[C];
+    for (int c = 0; c < C; c++) row[c] = load(w + k * stride + c * LANES);
+    for (int r = 0; r < R; r++)
+      for (int c = 0; c < C; c++) acc[r][c] = fused(row[c], splat(x[r * x_stride + k]), acc[r][c]);
+  }
+}
