@@ -6,9 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMetavarFromFieldName
+from tyro.conf import (
+    DisallowNone,
+    FlagCreatePairsOff,
+    OmitArgPrefixes,
+    Positional,
+    PositionalMetavarFromFieldName,
+)
 
 from bottega.errors import InputError
+from bottega.server.settings import DEFAULT, ServerSettings
 
 if TYPE_CHECKING:
     from bottega.server.served import Served
@@ -25,7 +32,11 @@ def main(argv: list[str]) -> None:
 
 
 def _serve(
-    models: Positional[tuple[str, ...]], host: str = "127.0.0.1", port: int = 8000, slots: int = 8
+    models: Positional[tuple[str, ...]],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    slots: int = 8,
+    server: OmitArgPrefixes[ServerSettings] = DEFAULT,
 ) -> None:
     """Serve models.
 
@@ -34,6 +45,7 @@ def _serve(
         host: the address to listen on; other machines reach 0.0.0.0, but not the default.
         port: the port to listen on; 0 takes a free one.
         slots: how many requests of a model decode together; the others wait.
+        server: what holds for every request.
     """
     from bottega.server.run import listen, serve
 
@@ -43,7 +55,7 @@ def _serve(
         raise InputError(f"--slots must be at least 1, not {slots}")
     named = name_models(models)
     listen(host, port).close()  # a taken port is told before the models are loaded
-    serve({name: _start(path, slots) for name, path in named.items()}, host, port)
+    serve({name: _start(path, slots) for name, path in named.items()}, host, port, server)
 
 
 def name_models(given: tuple[str, ...]) -> dict[str, str]:

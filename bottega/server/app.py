@@ -8,13 +8,14 @@ from fastapi import FastAPI
 
 from bottega import __version__
 from bottega.server import errors
-from bottega.server.bodies import MAX_BODY_BYTES, Bodies
+from bottega.server.bodies import Bodies
 from bottega.server.door import Door, Doorkeeper
 from bottega.server.metrics import Metrics
 from bottega.server.request_log import RequestLog
 from bottega.server.routes import completions, embeddings, health, models, pages, tokenizer
 from bottega.server.security import LoopbackOnly
 from bottega.server.served import Served
+from bottega.server.settings import DEFAULT, ServerSettings
 from bottega.server.store import Store
 from bottega.server.watch import watch
 
@@ -22,7 +23,7 @@ from bottega.server.watch import watch
 def create_app(
     served: Mapping[str, Served],
     loopback_only: bool = True,
-    max_body_bytes: int = MAX_BODY_BYTES,
+    settings: ServerSettings = DEFAULT,
     store: Store | None = None,
 ) -> FastAPI:
     """The OpenAI API over models by name. `loopback_only`: refuse requests that come by any other name.
@@ -37,7 +38,7 @@ def create_app(
     app.state.door, app.state.metrics = Door(), Metrics(served)
     for name, one in served.items():
         one.engine.on_submit = watch(app.state.metrics, name)
-    app.add_middleware(Bodies, max_bytes=max_body_bytes)
+    app.add_middleware(Bodies, max_bytes=settings.max_body_bytes)
     if loopback_only:
         app.add_middleware(LoopbackOnly)
     app.add_middleware(Doorkeeper, door=app.state.door)

@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bottega.server.errors import ApiError, respond
 from bottega.server.json_bodies import check_json
 
-MAX_BODY_BYTES = 8 * 2**20
 PATIENCE = 30.0  # seconds for a JSON body as a whole, and for each piece of a form
 _POLITENESS = 5.0  # seconds for which the rest of a refused body is read and dropped
 _LARGE = 2**16  # bytes above which a body is checked in a thread, because others' tokens would wait for it
@@ -24,7 +23,7 @@ class Bodies:
     bodies, whose size nobody knows (415), those above `max_bytes` (413), slow ones (408), wrong JSON (400).
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES, patience: float = PATIENCE) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, patience: float = PATIENCE) -> None:
         self.app, self.max_bytes, self.patience = app, max_bytes, patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,10 +6,8 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Literal
 
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["json", "text"]
+from bottega.server.settings import LogFormat, LogLevel
 
 
 def configure(level: LogLevel = "warning", format: LogFormat = "text") -> None:

@@ -1,11 +1,13 @@
-"""Running the server until Ctrl-C."""
+"""Running the server until Ctrl-C ends it or SIGTERM drains it."""
 
 from __future__ import annotations
 
 import errno
 import ipaddress
 import json
+import signal
 import socket
+import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 
@@ -13,18 +15,32 @@ import uvicorn
 
 from bottega.errors import InputError, WorkError
 from bottega.server.app import create_app
+from bottega.server.door import Door
+from bottega.server.logs import configure
 from bottega.server.protocol import BoundedProtocol
 from bottega.server.served import Served
+from bottega.server.settings import QUIET, ServerSettings
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that says when it is ready, and ends open streams as soon as it is told to stop."""
+    """Uvicorn that says when it is ready.
+
+    SIGTERM closes the door and gives those inside `grace` seconds; Ctrl-C, or a second SIGTERM, ends open
+    streams at once.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, served: Mapping[str, Served], on_ready: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        served: Mapping[str, Served],
+        on_ready: Callable[[], None],
+        door: Door | None = None,
+        grace: float = 30.0,
     ) -> None:
         super().__init__(config)
         self.served, self.on_ready = served, on_ready
+        self.door, self.grace = door or Door(), grace
+        self._patience_ends = 0.0  # on the monotonic clock, once the door is closed
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
@@ -33,23 +49,50 @@ class Server(uvicorn.Server):
             self.on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; without their engines the open streams end, so that nothing is left to wait for."""
-        for one in self.served.values():
-            one.engine.stop()
+        """Drain at the first SIGTERM; else stop."""
+        if sig == signal.SIGTERM and not self.door.closed:
+            self.door.closed = True
+            self._patience_ends = time.monotonic() + self.grace
+            return
+        self._stop_engines()
         super().handle_exit(sig, frame)
 
+    async def on_tick(self, counter: int) -> bool:
+        """Called every tenth of a second: whether the drained server may go."""
+        if self.door.closed and (not self.door.inside or time.monotonic() > self._patience_ends):
+            self._stop_engines()
+            self.should_exit = True
+        return await super().on_tick(counter)
 
-def serve(served: Mapping[str, Served], host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve models by name until Ctrl-C, which raises KeyboardInterrupt; port 0 takes any free one.
+    def _stop_engines(self) -> None:
+        # Without their engines the open streams end, so that nothing is left to wait for.
+        for one in self.served.values():
+            one.engine.stop()
+
+
+def serve(
+    served: Mapping[str, Served],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    settings: ServerSettings = QUIET,
+) -> None:
+    """Serve models by name until SIGTERM, or Ctrl-C, which raises KeyboardInterrupt; port 0 takes any free.
 
     Raises InputError where the port is taken or the address is not this machine's, WorkError where the system
     forbids it.
     """
     listener = listen(host, port)
     address = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    app = create_app(served, loopback_only=is_loopback(host))
+    configure(settings.log_level, settings.log_format)
+    app = create_app(served, loopback_only=is_loopback(host), settings=settings)
     config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, timeout_graceful_shutdown=3)
-    server = Server(config, served, lambda: print(greeting(list(served), address), flush=True))
+    server = Server(
+        config,
+        served,
+        lambda: print(greeting(list(served), address), flush=True),
+        app.state.door,
+        settings.grace,
+    )
     try:
         server.run([listener])
     finally:
