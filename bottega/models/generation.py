@@ -109,7 +109,7 @@ class Batch:
     def _extend(
         self, rows: Sequence[Row], logits: Float[Tensor, "row vocabulary"], prompts: list[tuple[Token, ...]]
     ) -> list[tuple[Row, Step]]:
-        chosen = choose(logits, rows)
+        chosen = choose(logits, rows, self.end_of_text)
         tokens = _tokens(logits, chosen, [row.params.logprobs or 0 for row in rows])
         steps = []
         for row, token, prompt in zip(rows, tokens, prompts, strict=True):

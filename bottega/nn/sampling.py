@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bottega.errors import WorkError
 from bottega.nn.sampling_params import Number, SamplingParams
+
+_LIKELIEST = 1024  # tokens among which top-p is looked for before all are sorted
+_STRETCH = 512  # tokens whose mass is summed up in one go
 
 
 @dataclass(eq=False)
@@ -35,26 +39,61 @@ class Row:
     score_prompt: bool = False
     output: list[int] = field(default_factory=list)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the end of the text must not be drawn now."""
+        return self.params.ignore_eos or len(self.output) < self.params.min_tokens
 
-def choose(logits: Float[Tensor, "row vocabulary"], rows: Sequence[Row]) -> list[int]:
+
+def choose(
+    logits: Float[Tensor, "row vocabulary"],
+    rows: Sequence[Row],
+    end_of_text: int | None = None,
+    allowed: Mapping[int, Bool[Tensor, " vocabulary"]] | None = None,
+) -> list[int]:
     """Draw the next token of each row from the logits that follow it.
 
-    A row's draw depends on its own logits, parameters and history only, never on its companions.
-    Raises WorkError where the logits are not finite: the model's weights are broken.
+    `end_of_text` is the token that min_tokens and ignore_eos keep out; `allowed` says of rows by their number
+    which tokens a grammar admits: there it alone decides about the end. A row's draw depends on its own
+    logits, parameters and history only, never on its companions. Raises WorkError where the logits are not
+    finite: the model's weights are broken.
     """
-    if not bool(logits.isfinite().all()):
+    scores = _edited(logits.float(), rows, end_of_text, allowed or {})
+    best = scores.argmax(-1)  # a NaN counts as the greatest
+    if not bool(scores.gather(-1, best[:, None]).isfinite().all()):
         raise WorkError("the model's logits are not finite; its weights are damaged or have diverged")
-    scores = logits.to(torch.float32, copy=True)
-    for i, row in enumerate(rows):
-        _penalise(scores[i], row)
-    likeliest: list[int] = scores.argmax(-1).tolist()
+    chosen: list[int] = best.tolist()
     warm = [i for i, row in enumerate(rows) if row.params.temperature > 0]
-    if not warm:
-        return likeliest
-    drawn = _draw(scores[warm], [rows[i] for i in warm])
-    for i, token in zip(warm, drawn, strict=True):
-        likeliest[i] = token
-    return likeliest
+    if warm:
+        drawn = _draw(scores if len(warm) == len(rows) else scores[warm], [rows[i] for i in warm])
+        for i, token in zip(warm, drawn, strict=True):
+            chosen[i] = token
+    return chosen
+
+
+def _edited(
+    logits: Float[Tensor, "row vocabulary"],
+    rows: Sequence[Row],
+    end_of_text: int | None,
+    allowed: Mapping[int, Bool[Tensor, " vocabulary"]],
+) -> Float[Tensor, "row vocabulary"]:
+    """The logits with bias, penalties and what is ruled out; the same tensor where nothing asks for any."""
+    endless = [
+        i for i, row in enumerate(rows) if i not in allowed and end_of_text is not None and row.goes_on
+    ]
+    changed = [i for i, row in enumerate(rows) if row.params.logit_bias or row.params.penalises]
+    if end_of_text is None:
+        endless = []
+    if not (endless or changed or allowed):
+        return logits
+    scores = logits.clone()
+    for i in changed:
+        _penalise(scores[i], rows[i])
+    if endless:
+        scores[endless, end_of_text] = -math.inf
+    for i, mask in allowed.items():
+        scores[i].masked_fill_(~mask, -math.inf)
+    return scores
 
 
 def _penalise(scores: Float[Tensor, " vocabulary"], row: Row) -> None:
@@ -78,39 +117,69 @@ def _penalise(scores: Float[Tensor, " vocabulary"], row: Row) -> None:
 def _draw(scores: Float[Tensor, "row vocabulary"], rows: Sequence[Row]) -> list[int]:
     """Sample by inverting each row's cumulative distribution at its own uniform number."""
     device = scores.device
-    scores = scores / _column([row.params.temperature for row in rows], device)
+    if any(row.params.temperature != 1 for row in rows):
+        scores = scores / _column([row.params.temperature for row in rows], device)
     # Rows are cut in groups of one top-k, so that the cost is that of their own k and ties fall as if alone.
     for k in {row.params.top_k for row in rows}:
         group = [i for i, row in enumerate(rows) if row.params.top_k == k and (k or row.params.top_p < 1)]
         if group:
-            scores[group] = _truncate(scores[group], k, [rows[i].params.top_p for i in group])
-    min_p = _column([row.params.min_p for row in rows], device)
-    scores = scores.masked_fill(scores < scores.amax(-1, keepdim=True) + min_p.log(), -math.inf)
-    # In float32 the sum over 50,000 tokens would lose those that are less likely than 1e-7.
-    mass = scores.double().softmax(-1).cumsum(-1)
-    total = mass[:, -1:].contiguous()
-    noise = [uniform(row.params.seed, row.choice, len(row.output)) for row in rows]
-    drawn = torch.searchsorted(mass, _column(noise, device, torch.double) * total, right=True)
-    # Rounding may carry the number up to the total: then it is the last token that has any mass.
-    last = torch.searchsorted(mass, total)
-    return torch.minimum(drawn, last).flatten().tolist()
+            cut = _truncate(scores[group], k, [rows[i].params.top_p for i in group])
+            scores = (
+                cut
+                if len(group) == len(rows)
+                else scores.index_copy(0, torch.tensor(group, device=device), cut)
+            )
+    if any(row.params.min_p > 0 for row in rows):
+        min_p = _column([row.params.min_p for row in rows], device)
+        scores = scores.masked_fill(scores < scores.amax(-1, keepdim=True) + min_p.log(), -math.inf)
+    noise = _column([uniform(r.params.seed, r.choice, len(r.output)) for r in rows], device, torch.double)
+    return _invert(scores.softmax(-1), noise)
+
+
+def _invert(mass: Float[Tensor, "row vocabulary"], noise: Float[Tensor, "row 1"]) -> list[int]:
+    """The token at which the cumulative mass of each row passes its number.
+
+    In float32 the sum over 50,000 tokens would lose those that are less likely than 1e-7; in double, all of
+    them would take longer than the model. So sums of stretches are added up, and then the tokens of one.
+    """
+    spare = -mass.shape[-1] % _STRETCH
+    stretches = F.pad(mass, (0, spare)).view(len(mass), -1, _STRETCH)
+    ends = stretches.sum(-1, dtype=torch.double).cumsum(-1)
+    wanted = noise * ends[:, -1:]
+    # Rounding may carry the number up to the total: then it is the last stretch, or token, that has any mass.
+    which = torch.minimum(_first_above(ends, wanted), torch.searchsorted(ends, ends[:, -1:].contiguous()))
+    within = stretches.gather(1, which[..., None].expand(-1, -1, _STRETCH))[:, 0].double().cumsum(-1)
+    before = torch.where(which > 0, ends.gather(-1, (which - 1).clamp(min=0)), 0.0)
+    last = torch.searchsorted(within, within[:, -1:].contiguous())
+    return (which * _STRETCH + torch.minimum(_first_above(within, wanted - before), last)).flatten().tolist()
+
+
+def _first_above(ends: Float[Tensor, "row n"], wanted: Float[Tensor, "row 1"]) -> Int[Tensor, "row 1"]:
+    return torch.searchsorted(ends, wanted.contiguous(), right=True)
 
 
 def _truncate(
     scores: Float[Tensor, "row vocabulary"], top_k: int, top_p: Sequence[Number]
 ) -> Float[Tensor, "row vocabulary"]:
     """Mask what top-k and top-p leave out."""
-    if 0 < top_k < scores.shape[-1]:
-        ordered, ids = scores.topk(top_k, dim=-1)  # much cheaper than sorting all
+    vocabulary, limit = scores.shape[-1], _column(top_p, scores.device)
+    # The likeliest are much cheaper than sorting all, and p is nearly always reached within them.
+    count = min(top_k or _LIKELIEST, vocabulary)
+    if count < vocabulary:
+        ordered, ids = scores.topk(count, dim=-1)
     else:
         ordered, ids = scores.sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities
+    share = ordered.softmax(-1) if top_k else scores.softmax(-1).gather(-1, ids)
+    before = share.cumsum(-1) - share
     # A token stays while those before it fall short of p; the first stays always, even at p = 0.
-    limit = _column(top_p, scores.device)
     beyond = (before >= limit) & (limit < 1)
     beyond[:, 0] = False
-    return torch.full_like(scores, -math.inf).scatter(-1, ids, ordered.masked_fill(beyond, -math.inf))
+    kept = torch.full_like(scores, -math.inf).scatter(-1, ids, ordered.masked_fill(beyond, -math.inf))
+    if not top_k and count < vocabulary:
+        short = (~beyond[:, -1]).nonzero().flatten().tolist()  # p may lie beyond the likeliest
+        if short:
+            kept[short] = _truncate(scores[short], vocabulary, [top_p[i] for i in short])
+    return kept
 
 
 def _column(
@@ -131,12 +200,16 @@ def uniform(seed: int | None, choice: int, position: int) -> float:
 
 
 def raw_logprobs(
-    logits: Float[Tensor, "row vocabulary"], chosen: Sequence[int], n_top: int
+    logits: Float[Tensor, "row vocabulary"], chosen: Sequence[int], n_top: int, n_tokens: int | None = None
 ) -> tuple[list[float], list[list[tuple[int, float]]]]:
-    """Log-probabilities in nats of the chosen tokens, and the `n_top` likeliest (id, nats) at each place."""
-    logits = logits.float()
-    norm = logits.logsumexp(-1, keepdim=True)
-    picked = logits.gather(-1, torch.tensor(chosen, device=logits.device)[:, None]) - norm
-    values, ids = logits.topk(min(n_top, logits.shape[-1]), dim=-1)
-    pairs = zip(ids.tolist(), (values - norm).tolist(), strict=True)
+    """Log-probabilities in nats of the chosen tokens, and the `n_top` likeliest (id, nats) at each place.
+
+    Only ids below `n_tokens` are listed: a padded vocabulary has rows that no token belongs to.
+    """
+    # Not logsumexp: it adds a row up in as many parts as there are threads where the row is alone.
+    logprobs = logits.float().log_softmax(-1)
+    picked = logprobs.gather(-1, torch.tensor(chosen, device=logits.device)[:, None])
+    listed = logprobs[:, :n_tokens]
+    values, ids = listed.topk(min(n_top, listed.shape[-1]), dim=-1)
+    pairs = zip(ids.tolist(), values.tolist(), strict=True)
     return picked.flatten().tolist(), [list(zip(i, v, strict=True)) for i, v in pairs]

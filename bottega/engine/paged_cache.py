@@ -1,0 +1,79 @@
+"""The paged KV cache (Kwon et al. 2023): sequences hold blocks of one pool, wherever in it they lie.
+
+A forward pass sees one row of tokens, whatever sequences they belong to: `Pass` says of each token whose it
+is and where it stands, and implements nn.cache.KVCache on that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from bottega.engine.paged_attention import BLOCK, attend, store
+from bottega.models.gpt import GPTConfig
+
+MEMORY_SHARE = 0.5  # of the memory that is free, where nobody says how many tokens the cache holds
+
+
+class PagedCache:
+    """Keys (layer, block, kv_head, dim, BLOCK) and values (layer, block, kv_head, BLOCK, dim)."""
+
+    def __init__(self, config: GPTConfig, blocks: int, dtype: torch.dtype, device: torch.device) -> None:
+        shape = (config.n_layer, blocks, config.kv_heads)
+        self.keys = _zeros((*shape, config.head_size, BLOCK), dtype, device)
+        self.values = _zeros((*shape, BLOCK, config.head_size), dtype, device)
+
+    def copy(self, source: int, target: int) -> None:
+        """Make block `target` hold what `source` holds."""
+        for stored in (self.keys, self.values):
+            stored[:, target] = stored[:, source]
+
+
+def tokens_that_fit(config: GPTConfig, dtype: torch.dtype, device: torch.device) -> int:
+    """How many positions of keys and values a share of the free memory holds."""
+    free = psutil.virtual_memory().available
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    position = 2 * config.n_layer * config.kv_heads * config.head_size * dtype.itemsize
+    return int(free * MEMORY_SHARE) // position
+
+
+@dataclass
+class Pass:
+    """One forward pass over a flat row of tokens: a KVCache with a batch of one.
+
+    `tables` (sequence, block) are the sequences' blocks; token t belongs to sequence `rows[t]` and stands at
+    `at[t]`. All are int32.
+    """
+
+    cache: PagedCache
+    tables: Tensor
+    rows: Tensor
+    at: Tensor
+
+    def positions(self, n: int) -> Tensor:
+        """Positions of the row's `n` tokens, (1, n)."""
+        return self.at[None, :n]
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, band: int | None = None) -> Tensor:
+        """Store the tokens' keys and values and attend: (1, head, n, dim), each token to its own sequence."""
+        keys, values = self.cache.keys[layer], self.cache.values[layer]
+        place = (self.tables, self.rows, self.at)
+        store(k[0].transpose(0, 1), v[0].transpose(0, 1), keys, values, *place)
+        return attend(q[0].transpose(0, 1), keys, values, *place, band).transpose(0, 1)[None]
+
+    def advance(self, counts: Tensor | int) -> None:
+        """A pass is used once; its sequences count their tokens themselves."""
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros whose memory is taken only when it is first written, where the device can."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # numpy asks the system for zeroed pages where torch would write them.
+    unit = {2: np.int16, 4: np.int32}[dtype.itemsize]
+    return torch.from_numpy(np.zeros(shape, unit)).view(dtype)
