@@ -12,6 +12,7 @@ from bottega.engine.stream import Stream
 from bottega.errors import BottegaError
 from bottega.nn.steps import FinishReason, Step
 from bottega.server.errors import envelope
+from bottega.server.grammars import grammar_of
 from bottega.server.pieces import Piece, Pieces, Placed, legacy_logprobs, place
 from bottega.server.reading import (
     Prompt,
@@ -28,7 +29,7 @@ from bottega.server.served import Served
 class Job:
     """Reads a body, asks the engine and words the answer. Candidate i belongs to prompt i // best_of."""
 
-    def __init__(self, body: CompletionRequest, served: Served) -> None:
+    def __init__(self, body: CompletionRequest, served: Served, salt: str = "") -> None:
         check_combinations(body)
         self.body, self.served = body, served
         self.prompts = read_prompts(body, served)
@@ -36,7 +37,7 @@ class Job:
         check_context(self.prompts, self.params, served, body.model)
         self.n = body.n or 1
         self.candidates = body.best_of or self.n
-        self.stops = stop_strings(body)
+        self.stops, self.grammar, self.salt = stop_strings(body), grammar_of(body.response_format), salt
         self.id, self.created = f"cmpl-{uuid.uuid4().hex}", int(time.time())
         self.drawn = 0  # tokens so far, for the usage
 
@@ -44,7 +45,7 @@ class Job:
         """What the engine is asked for: every candidate of every prompt."""
         score = bool(self.body.echo) and self.body.logprobs is not None
         return [
-            Request(prompt.ids, self.params, candidate, score)
+            Request(prompt.ids, self.params, candidate, score, grammar=self.grammar, salt=self.salt)
             for prompt in self.prompts
             for candidate in range(self.candidates)
         ]

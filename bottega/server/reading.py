@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bottega.nn.sampling_params import SamplingParams
 from bottega.server.errors import ApiError
+from bottega.server.sampling_schema import SamplingFields
 from bottega.server.schema import CompletionRequest
 from bottega.server.served import Served
 
@@ -36,6 +37,14 @@ def check_combinations(body: CompletionRequest) -> None:
             "best_of",
             "unsupported_value",
         )
+    if body.stream_options is not None and body.stream_options.include_obfuscation:
+        message = "Completions are not padded: 'include_obfuscation' works for chat."
+        raise ApiError(message, "stream_options", "unsupported_value")
+    check_sampling(body)
+
+
+def check_sampling(body: SamplingFields) -> None:
+    """Refuse what the fields that completions and chat share cannot do together."""
     if body.stream_options is not None and not body.stream:
         raise ApiError(
             "'stream_options' is only allowed with 'stream': true.", "stream_options", "invalid_value"
@@ -45,7 +54,7 @@ def check_combinations(body: CompletionRequest) -> None:
         raise ApiError("'stop' takes up to four strings, none of them empty.", "stop", "invalid_value")
 
 
-def stop_strings(body: CompletionRequest) -> list[str]:
+def stop_strings(body: SamplingFields) -> list[str]:
     """The stop strings, of which one may stand without a list."""
     return [body.stop] if isinstance(body.stop, str) else body.stop or []
 
@@ -88,7 +97,19 @@ def check_token(id: int, served: Served, param: str) -> None:
 
 
 def sampling_params(body: CompletionRequest, served: Served) -> SamplingParams:
-    """The sampling fields, with OpenAI's defaults."""
+    """The sampling fields of a completions request, with OpenAI's defaults."""
+    return read_sampling(body, served, 16 if body.max_tokens is None else body.max_tokens, body.logprobs)
+
+
+def read_sampling(
+    body: SamplingFields, served: Served, max_tokens: int | None, logprobs: int | None
+) -> SamplingParams:
+    """The sampling fields with OpenAI's defaults. Without `max_tokens` the context is the limit."""
+    min_tokens = body.min_tokens or 0
+    limit = served.engine.context_length if max_tokens is None else max_tokens
+    if min_tokens > limit:
+        message = f"'min_tokens' ({min_tokens}) must not be above the {limit} tokens that are allowed."
+        raise ApiError(message, "min_tokens", "invalid_value")
 
     def given(value: float | None, default: float) -> float:
         return default if value is None else value
@@ -103,8 +124,10 @@ def sampling_params(body: CompletionRequest, served: Served) -> SamplingParams:
         frequency_penalty=given(body.frequency_penalty, 0.0),
         logit_bias=_read_bias(body.logit_bias or {}, served),
         seed=body.seed,
-        max_tokens=16 if body.max_tokens is None else body.max_tokens,
-        logprobs=body.logprobs,
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        ignore_eos=bool(body.ignore_eos),
+        logprobs=logprobs,
     )
 
 

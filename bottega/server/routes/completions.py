@@ -7,6 +7,7 @@ import asyncio
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from bottega.server.callers import caller
 from bottega.server.completion_job import Job
 from bottega.server.schema import Completion, CompletionRequest, ErrorAnswer
 from bottega.server.served import find
@@ -24,7 +25,7 @@ async def create_completion(request: Request, body: CompletionRequest) -> Respon
     """Continue one or more prompts; with `stream`, as server-sent events that end with `[DONE]`."""
     served = find(request, body.model)
     # In a thread, because encoding a long text would hold up every other client's tokens.
-    job = await asyncio.to_thread(Job, body, served)
+    job = await asyncio.to_thread(Job, body, served, caller(request).salt)
     steps = served.engine.submit(job.requests())
     if body.stream:
         return EventStream(steps, job.events(steps))
