@@ -3,24 +3,31 @@
 The stream of an epoch is `<eot> document <eot> document <eot> … document <eot>` with the documents in an
 order that depends on (seed, epoch) alone. It is cut into windows of `context_length` targets, and the
 windows are shuffled too. Nothing of this is written out: every window is found by its position, so the
-cursor is one integer.
+cursor is one integer. With a `fim_rate` that share of the windows is rearranged for filling in the middle
+when it is read (see `fim`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from bottega.data.fim import GROWTH, FillInMiddle
 from bottega.data.shard_files import Ids, Int64s, TokenShards
 from bottega.errors import InputError
 from bottega.nn.loss import IGNORE
 
+# Keys of the generator beside those of the permutations, which count from 0, and of a mixture, at 2**63.
+FIM_NOISE = 2**62
+DRAWS = 32  # pieces of a window that can be rearranged
 RUN = 2**22  # ids: how much of an epoch `consumed` hands out at a time
 
 
@@ -57,6 +64,8 @@ class Stream:
 class _Epoch:
     number: int
     stream: Stream
+    bounds: Int64s  # window w has the stream's ids bounds[w] … bounds[w + 1]
+    fim: npt.NDArray[np.bool_]  # the windows that are rearranged
     windows: Int64s  # the order in which the windows of the stream are taken
 
 
@@ -71,6 +80,12 @@ class PackedLoader:
 
     Raises `InputError` where the corpus is shorter than one context, or the batch cannot be shared out
     evenly.
+
+    With `fim_rate` above 0 that share of the windows (all but the stream's last) is drawn anew for each
+    epoch, by (seed, epoch). Such a window takes fewer ids of the stream, as many as leave room for what
+    rearranging adds; each piece of a document in it is cut by (seed, epoch, window). Its special tokens and
+    what room is left are no targets. Raises `InputError` for a rate that is none, a context too short to
+    leave any room, and a tokenizer without the special tokens.
     """
 
     def __init__(
@@ -82,6 +97,7 @@ class PackedLoader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        fim_rate: float = 0.0,
     ):
         targets = shards.n_tokens + shards.n_documents
         if context_length < 1 or batch_size < 1 or not 0 <= rank < world_size or not 0 <= seed < 2**64:
@@ -105,8 +121,10 @@ class PackedLoader:
             batch_size,
             seed,
         )
-        self.rank, self.world_size = rank, world_size
-        self.windows = -(-targets // context_length)  # per epoch
+        self.rank, self.world_size, self.fim_rate = rank, world_size, fim_rate
+        self._fim = _fill_in_middle(shards, context_length) if _is_rate(fim_rate) else None
+        self._room = _room(shards, context_length) if self._fim else 0  # that a rearranged window leaves
+        self.windows = math.ceil(targets / (context_length - fim_rate * self._room))  # per epoch
         self.position = 0  # sequences taken so far, over all ranks
         self._epoch: _Epoch | None = None
 
@@ -129,21 +147,39 @@ class PackedLoader:
         lengths = np.empty(len(positions), np.int64)
         epochs = positions // self.windows
         for number in np.unique(epochs):
-            epoch, here = self._load(int(number)), epochs == number
-            begins = epoch.windows[positions[here] % self.windows] * T
-            rows[here], lengths[here] = _read_rows(epoch.stream, begins, T + 1, self.shards.end_of_text)
-        return _batch(rows, lengths)
+            epoch, here = self._load(int(number)), np.flatnonzero(epochs == number)
+            windows = epoch.windows[positions[here] % self.windows]
+            begins, ends = epoch.bounds[windows], epoch.bounds[windows + 1] + 1
+            rows[here], lengths[here] = _read_rows(epoch.stream, begins, T + 1, self.shards.end_of_text, ends)
+            for row, window in zip(here, windows, strict=True):
+                if epoch.fim[window]:
+                    lengths[row] = self._rearrange(rows[row], int(lengths[row]), epoch, int(window))
+        batch = _batch(rows, lengths)
+        if self._fim is not None:
+            given = torch.isin(batch["targets"], torch.tensor(self._fim.special_ids))
+            batch["targets"][given] = IGNORE
+        return batch
+
+    def _rearrange(self, row: Int64s, length: int, epoch: _Epoch, window: int) -> int:
+        """Rearrange in place a row of which the first `length` ids are real; return how many are now."""
+        assert self._fim is not None
+        key = np.array([self.seed, FIM_NOISE + 2 * epoch.number], np.uint64)
+        noise = np.random.Philox(key=key, counter=window << 64).random_raw(3 * DRAWS)
+        uniform = ((noise >> np.uint64(11)) * 2.0**-53).tolist()
+        ids = self._fim.row(int(row[0]), row[1:length], len(row), uniform)
+        row[: len(ids)], row[len(ids) :] = ids, self.shards.end_of_text
+        return len(ids)
 
     def consumed(self, positions: int | None = None, *, epochs: int | None = None) -> Iterator[Ids]:
         """The ids in the first `positions` sequences (default: those taken so far), inputs and targets.
 
-        A rival that counts (an n-gram) is trained on exactly these. They come epoch by epoch, in the order
-        of the epoch's stream. A window of T targets has T + 1 ids and shares its last with the first of the
-        next window of the stream: where both were taken, that id comes once, and the two windows are one
-        array. So an epoch that was gone through gives its whole stream, each id once, as one array; an
-        epoch of which k windows were taken gives k·T + (number of arrays) ids, less what the stream's last
-        window lacks. Arrays longer than 4 million ids are cut, without overlap. `epochs` stops after so
-        many: with 1, no window comes twice.
+        A rival that counts (an n-gram) is trained on exactly these. They come epoch by epoch, in the order of
+        the epoch's stream, and as the documents have them, never rearranged. A window of T targets has T + 1
+        ids and shares its last with the first of the next window of the stream: where both were taken, that
+        id comes once, and the two windows are one array. So an epoch that was gone through gives its whole
+        stream, each id once, as one array; an epoch of which k windows were taken gives k·T + (number of
+        arrays) ids, less what the stream's last window lacks. Arrays longer than 4 million ids are cut,
+        without overlap. `epochs` stops after so many: with 1, no window comes twice.
         """
         left = self.position if positions is None else positions
         number = 0
@@ -152,8 +188,7 @@ class PackedLoader:
             taken = np.sort(epoch.windows[:left])
             breaks = np.flatnonzero(np.diff(taken) > 1) + 1
             for begin, end in zip([0, *breaks], [*breaks, len(taken)], strict=True):
-                start = int(taken[begin]) * self.context_length
-                stop = min((int(taken[end - 1]) + 1) * self.context_length + 1, epoch.stream.length)
+                start, stop = int(epoch.bounds[taken[begin]]), int(epoch.bounds[taken[end - 1] + 1]) + 1
                 for cut in range(start, stop, RUN):
                     yield epoch.stream.read(np.array([cut]), np.array([min(cut + RUN, stop)]))
             left, number = left - self.windows, number + 1
@@ -164,6 +199,7 @@ class PackedLoader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken; raises `InputError` if seed, context length or corpus differ."""
+        state = {"fim_rate": 0.0} | state  # states of runs from before there was one have none
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise InputError(
@@ -173,14 +209,32 @@ class PackedLoader:
         self.position = int(state["position"])
 
     def _identity(self) -> dict[str, Any]:
-        return {"seed": self.seed, "context_length": self.context_length, "corpus": self.shards.fingerprint}
+        return {
+            "seed": self.seed,
+            "context_length": self.context_length,
+            "corpus": self.shards.fingerprint,
+            "fim_rate": self.fim_rate,
+        }
 
     def _load(self, number: int) -> _Epoch:
         if self._epoch is None or self._epoch.number != number:
             order = _permutation(self.shards.n_documents, self.seed, 2 * number)
             windows = _permutation(self.windows, self.seed, 2 * number + 1)
-            self._epoch = _Epoch(number, Stream(self.shards, order), windows)
+            stream, fim = Stream(self.shards, order), self._fim_windows(number)
+            sizes = np.where(fim, self.context_length - self._room, self.context_length)
+            bounds = np.minimum(np.concatenate([[0], np.cumsum(sizes)]), stream.length - 1)
+            self._epoch = _Epoch(number, stream, bounds, fim, windows)
         return self._epoch
+
+    def _fim_windows(self, number: int) -> npt.NDArray[np.bool_]:
+        """Which windows of an epoch are rearranged: always as many, and never the last of the stream."""
+        fim = np.zeros(self.windows, np.bool_)
+        if self._fim is not None:
+            targets = self.shards.n_tokens + self.shards.n_documents
+            spare = self.windows * self.context_length - targets
+            count = min(math.ceil(self.fim_rate * self.windows), self.windows - 1, spare // self._room)
+            fim[_permutation(self.windows - 1, self.seed, FIM_NOISE + 2 * number + 1)[:count]] = True
+        return fim
 
 
 def validation_batches(
@@ -209,9 +263,39 @@ def validation_batches(
         yield batch
 
 
-def _read_rows(stream: Stream, begins: Int64s, width: int, padding: int) -> tuple[Int64s, Int64s]:
-    """Spans of `width` ids as rows, padded where the stream ends; and how many ids of each row are real."""
-    ends = np.minimum(begins + width, stream.length)
+def _is_rate(fim_rate: float) -> bool:
+    """Whether anything is rearranged."""
+    if not 0 <= fim_rate <= 1:
+        raise InputError(f"fim_rate is {fim_rate}; expected a share from 0 to 1")
+    return fim_rate > 0
+
+
+def _fill_in_middle(shards: TokenShards, context_length: int) -> FillInMiddle:
+    if context_length < 4 * GROWTH:
+        raise InputError(
+            f"a context of {context_length} leaves no room to fill in the middle; expected at least "
+            f"{4 * GROWTH}, or fim_rate 0"
+        )
+    return FillInMiddle(shards.tokenizer())
+
+
+def _room(shards: TokenShards, context_length: int) -> int:
+    """By how much the ids of a window may grow: GROWTH for its first piece and for each document's beginning.
+
+    How many documents begin in a window is taken from their mean length; in one of more, some stay plain.
+    """
+    mean = 1 + shards.n_tokens / shards.n_documents
+    return context_length - max(1, int((context_length - GROWTH) * mean / (mean + GROWTH)))
+
+
+def _read_rows(
+    stream: Stream, begins: Int64s, width: int, padding: int, ends: Int64s | None = None
+) -> tuple[Int64s, Int64s]:
+    """Spans of up to `width` ids as rows, padded on the right; and how many ids of each row are real.
+
+    Without `ends` a span has `width` ids, or what the stream has left.
+    """
+    ends = np.minimum(begins + width, stream.length) if ends is None else ends
     lengths = ends - begins
     rows = np.full((len(begins), width), padding, np.int64)
     rows[np.arange(width) < lengths[:, None]] = stream.read(begins, ends)

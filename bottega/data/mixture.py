@@ -55,6 +55,7 @@ class Mixture:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        fim_rate: float = 0.0,
     ):
         if not sources or set(sources) != set(weights):
             raise InputError(
@@ -72,7 +73,13 @@ class Mixture:
         for name in self.names:
             try:
                 self.loaders[name] = PackedLoader(
-                    sources[name], context_length, batch_size, seed=seed, rank=rank, world_size=world_size
+                    sources[name],
+                    context_length,
+                    batch_size,
+                    seed=seed,
+                    rank=rank,
+                    world_size=world_size,
+                    fim_rate=fim_rate,
                 )
             except InputError as error:
                 raise InputError(f"source {name}: {error}") from None

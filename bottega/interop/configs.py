@@ -49,6 +49,7 @@ HOUSEKEEPING = (
     "bos_token_id",
     "eos_token_id",
     "pad_token_id",
+    "fim_rate",
 )
 ROPE_NUMBERS = {
     "default": (),

@@ -28,7 +28,7 @@ def import_checkpoint(folder: Path, run: Path, source: str) -> Path:
     """
     _check_empty(run)
     hf, tensors = read_folder(folder)
-    config = checkpoint_config(config_from_huggingface(hf)) | _token_ids(hf, folder)
+    config = checkpoint_config(config_from_huggingface(hf)) | _kept(hf, folder)
     state = state_from_huggingface(hf, tensors)
     step = run / "step-0"
     write_folder(
@@ -50,15 +50,15 @@ def export_huggingface(folder: Path, out: Path) -> str:
     """
     _check_empty(out)
     hf, tensors = read_folder(folder)
-    config = config_to_huggingface(config_from_huggingface(hf)) | _token_ids(hf, folder)
+    config = config_to_huggingface(config_from_huggingface(hf)) | _kept(hf, folder)
     state = state_to_huggingface(config, state_from_huggingface(hf, tensors))
     write_folder(out, config, state, generation=_generation(folder), files_from=folder)
     return str(config["architectures"][0])
 
 
-def _token_ids(hf: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Where texts begin and end: as the checkpoint says, else as its tokenizer does."""
-    given = {name: hf[name] for name in TOKEN_IDS if hf.get(name) is not None}
+def _kept(hf: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Where texts begin and end, as the checkpoint says, else as its tokenizer does; and its fim_rate."""
+    given = {name: hf[name] for name in (*TOKEN_IDS, "fim_rate") if hf.get(name) is not None}
     if "eos_token_id" in given:
         return given
     try:

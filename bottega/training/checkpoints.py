@@ -115,6 +115,8 @@ class Run:
             shutil.rmtree(draft, ignore_errors=True)
             _write_model(model, draft)
             _write_companions(draft, tokenizer, card)
+            if rate := state.config.get("fim_rate"):
+                _say_in(draft / "config.json", {"fim_rate": rate})  # so that others know what it can be asked
             (draft / "state").mkdir()
             for name, group in tensors.items():
                 save_file(
@@ -251,9 +253,13 @@ def _say_where_texts_end(folder: Path, end_of_text: int) -> None:
     """Name the token in the model's configuration: other programs stop generating there."""
     for path in (folder / "config.json", folder / "generation_config.json"):
         if path.is_file():
-            values = json.loads(path.read_text(encoding="utf-8"))
-            values |= {"bos_token_id": end_of_text, "eos_token_id": end_of_text}
-            path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            _say_in(path, {"bos_token_id": end_of_text, "eos_token_id": end_of_text})
+
+
+def _say_in(path: Path, values: Mapping[str, Any]) -> None:
+    """Add values to a JSON file."""
+    there = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(there | dict(values), indent=2) + "\n", encoding="utf-8")
 
 
 def _sync(folder: Path) -> None:

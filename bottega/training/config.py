@@ -57,6 +57,8 @@ class TrainingConfig:
     compile: Literal["auto", "on", "off"] = "auto"
     """auto: compiled where a compiler works and the run is long enough to earn it back."""
     seed: int = 0
+    fim_rate: float = 0.0
+    """Share of the windows of text rearranged so that the model learns to fill in the middle."""
 
     validate_every: int | None = None
     """Steps between validations (with a sample); None: ten over the run."""
@@ -83,8 +85,9 @@ class TrainingConfig:
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
-        if not 0 <= self.decay_fraction <= 1:
-            raise InputError(f"decay_fraction must be from 0 to 1, not {self.decay_fraction}")
+        for name in ("decay_fraction", "fim_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
 
 
 def differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,7 +76,7 @@ def _batches(
     config: TrainingConfig,
 ) -> PackedLoader | Mixture:
     world = world_from_environment()
-    ranks = {"rank": world.rank, "world_size": world.size}
+    ranks: dict[str, Any] = {"rank": world.rank, "world_size": world.size, "fim_rate": config.fim_rate}
     if len(sources) == 1:
         (shards,) = sources.values()
         return PackedLoader(shards, context_length, config.batch_size, seed=config.seed, **ranks)
