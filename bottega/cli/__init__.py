@@ -22,6 +22,7 @@ VERBS = {
     "export": "write a checkpoint for other programs",
     "ngram": "train, score and sample the n-gram language model",
     "serve": "serve models behind the OpenAI API",
+    "keys": "make, list and revoke the API keys of a server",
 }
 
 

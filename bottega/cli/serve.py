@@ -47,15 +47,18 @@ def _serve(
         slots: how many requests of a model decode together; the others wait.
         server: what holds for every request.
     """
-    from bottega.server.run import listen, serve
+    from bottega.server.run import check_reach, listen, serve
+    from bottega.server.store import open_state
 
     if not models:
         raise InputError("name at least one model, such as: bottega serve runs/quickstart")
     if slots < 1:
         raise InputError(f"--slots must be at least 1, not {slots}")
     named = name_models(models)
+    store = open_state(server.state, server.files)
+    check_reach(host, store, server)
     listen(host, port).close()  # a taken port is told before the models are loaded
-    serve({name: _start(path, slots) for name, path in named.items()}, host, port, server)
+    serve({name: _start(path, slots) for name, path in named.items()}, host, port, server, store)
 
 
 def name_models(given: tuple[str, ...]) -> dict[str, str]:

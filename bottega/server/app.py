@@ -10,6 +10,7 @@ from bottega import __version__
 from bottega.server import errors
 from bottega.server.bodies import Bodies
 from bottega.server.door import Door, Doorkeeper
+from bottega.server.key_guard import KeyGuard
 from bottega.server.metrics import Metrics
 from bottega.server.request_log import RequestLog
 from bottega.server.routes import completions, embeddings, health, models, pages, tokenizer
@@ -41,6 +42,7 @@ def create_app(
     app.add_middleware(Bodies, max_bytes=settings.max_body_bytes)
     if loopback_only:
         app.add_middleware(LoopbackOnly)
+    app.add_middleware(KeyGuard, store=app.state.store, required=settings.require_keys)
     app.add_middleware(Doorkeeper, door=app.state.door)
     app.add_middleware(RequestLog, metrics=app.state.metrics)  # added last, it stands before all others
     app.include_router(models.router)

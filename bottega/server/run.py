@@ -20,6 +20,8 @@ from bottega.server.logs import configure
 from bottega.server.protocol import BoundedProtocol
 from bottega.server.served import Served
 from bottega.server.settings import QUIET, ServerSettings
+from bottega.server.store import Store, open_state
+from bottega.server.store.keys import any_key
 
 
 class Server(uvicorn.Server):
@@ -75,16 +77,19 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     settings: ServerSettings = QUIET,
+    store: Store | None = None,
 ) -> None:
     """Serve models by name until SIGTERM, or Ctrl-C, which raises KeyboardInterrupt; port 0 takes any free.
 
-    Raises InputError where the port is taken or the address is not this machine's, WorkError where the system
-    forbids it.
+    Without a `store` it is the one of the settings. Raises InputError where the port is taken, the address is
+    not this machine's, or others could reach it without a key; WorkError where the system forbids it.
     """
+    store = store or open_state(settings.state, settings.files)
+    check_reach(host, store, settings)
     listener = listen(host, port)
     address = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     configure(settings.log_level, settings.log_format)
-    app = create_app(served, loopback_only=is_loopback(host), settings=settings)
+    app = create_app(served, loopback_only=is_loopback(host), settings=settings, store=store)
     config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, timeout_graceful_shutdown=3)
     server = Server(
         config,
@@ -99,6 +104,17 @@ def serve(
         listener.close()
         for one in served.values():
             one.engine.close()
+        store.close()
+
+
+def check_reach(host: str, store: Store, settings: ServerSettings) -> None:
+    """Raise InputError where other machines could use the server and nobody decided that they may."""
+    if is_loopback(host) or settings.require_keys or settings.without_keys or any_key(store):
+        return
+    raise InputError(
+        f"whoever reaches {host} could use this server, for it has no keys; make one first: "
+        "bottega keys create NAME (or let anyone in: --without-keys)"
+    )
 
 
 def greeting(names: list[str], address: str) -> str:

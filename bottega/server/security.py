@@ -24,7 +24,7 @@ class LoopbackOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 403."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope.get("state", {}).get("keyed"):  # a web page has no key
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)

@@ -19,6 +19,16 @@ class ServerSettings:
     """bytes of a JSON body; a larger one is refused. Uploads have a bound of their own"""
     grace: float = 30.0
     """seconds that open requests have to finish in after SIGTERM"""
+    max_file_bytes: int = 512 * 2**20
+    """bytes of an uploaded file; a larger one is refused"""
+    state: str | None = None
+    """where keys, files and batches are kept: a folder or a postgresql:// URL; by default the user's own"""
+    files: str | None = None
+    """the folder of the contents of files; by default in the state's folder"""
+    require_keys: bool = False
+    """refuse every request without a key even while there is none"""
+    without_keys: bool = False
+    """with a --host that others can reach: let in whoever does, while there is no key"""
     log_level: LogLevel = "info"
     """from which level on the log on standard error tells; every request is a line at info"""
     log_format: LogFormat = "json"
@@ -27,6 +37,8 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if self.max_body_bytes < 1:
             raise InputError(f"max_body_bytes must be at least 1, not {self.max_body_bytes}")
+        if self.max_file_bytes < 1:
+            raise InputError(f"max_file_bytes must be at least 1, not {self.max_file_bytes}")
         if not 0 <= self.grace < float("inf"):
             raise InputError(f"grace must be a number of seconds from 0 on, not {self.grace}")
 

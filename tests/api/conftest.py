@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import openai
@@ -18,6 +19,8 @@ from bottega.server.app import create_app
 from bottega.server.protocol import BoundedProtocol
 from bottega.server.run import Server, listen
 from bottega.server.served import Served
+from bottega.server.settings import ServerSettings
+from bottega.server.store import Store
 from bottega.text.tokenizer import Tokenizer
 
 TEXT = [
@@ -83,6 +86,32 @@ def running(gpt: GPT, tokenizer: Tokenizer) -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def client(running: Running) -> openai.OpenAI:
     return running.client()
+
+
+@pytest.fixture
+def start_server(running: Running) -> Iterator[Callable[..., str]]:
+    """Start further servers over the same engine: `start_server(store=..., SETTING=...)` gives a URL."""
+    started: list[tuple[Server, threading.Thread]] = []
+    on_submit = running.served.engine.on_submit
+
+    def start(store: Store | None = None, models: tuple[str, ...] = ("bardi",), **settings: Any) -> str:
+        served = dict.fromkeys(models, running.served)
+        listener, ready = listen("127.0.0.1", 0), threading.Event()
+        app = create_app(served, settings=ServerSettings(**settings), store=store)
+        config = uvicorn.Config(app, http=BoundedProtocol, log_level="warning")
+        server = Server(config, {}, ready.set)  # which stops no engine, for others use it
+        thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])))
+        thread.start()
+        started.append((server, thread))
+        assert ready.wait(20)
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for server, thread in started:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+    running.served.engine.on_submit = on_submit
 
 
 @pytest.fixture
