@@ -12,6 +12,12 @@ from jaxtyping import install_import_hook
 install_import_hook(["bottega.nn", "bottega.models", "bottega.training"], "beartype.beartype")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Servers that are told nothing keep their state here, not among the user's own."""
+    os.environ["BOTTEGA_STATE"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the clone, or BOTTEGA_DATA; tests that need it skip without."""
