@@ -13,7 +13,7 @@ from bottega.server.door import Door, Doorkeeper
 from bottega.server.key_guard import KeyGuard
 from bottega.server.metrics import Metrics
 from bottega.server.request_log import RequestLog
-from bottega.server.routes import completions, embeddings, health, models, pages, tokenizer
+from bottega.server.routes import chat, completions, embeddings, health, models, pages, tokenizer
 from bottega.server.security import LoopbackOnly
 from bottega.server.served import Served
 from bottega.server.settings import DEFAULT, ServerSettings
@@ -47,6 +47,7 @@ def create_app(
     app.add_middleware(RequestLog, metrics=app.state.metrics)  # added last, it stands before all others
     app.include_router(models.router)
     app.include_router(completions.router)
+    app.include_router(chat.router)
     app.include_router(embeddings.router)
     app.include_router(tokenizer.router)
     pages.mount(app)

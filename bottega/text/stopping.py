@@ -33,7 +33,7 @@ class StopStrings:
             _, at, self.found = min((begin + len(stop), begin, stop) for begin, stop in begins)
             shown, self._held = self._held[:at], ""
             return shown
-        keep = max((_overlap(self._held, stop) for stop in self.stops), default=0)
+        keep = max((overlap(self._held, stop) for stop in self.stops), default=0)
         cut = len(self._held) - keep
         shown, self._held = self._held[:cut], self._held[cut:]
         return shown
@@ -44,6 +44,6 @@ class StopStrings:
         return shown
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that begins `stop` without being all of it."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)

@@ -1,0 +1,186 @@
+"""One chat request on its way: its conversation as token ids, its requests to the engine, its answer."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+from bottega import __version__
+from bottega.engine.request import Request
+from bottega.engine.stream import Stream
+from bottega.errors import BottegaError, InputError
+from bottega.nn.steps import Step
+from bottega.server.chat_answer import (
+    AnswerMessage,
+    ChatChunk,
+    ChatCompletion,
+    ChatLogprobs,
+    ChatUsage,
+    ChunkChoice,
+    CompletionDetails,
+    PromptDetails,
+)
+from bottega.server.chat_reading import check_fields, read_messages, read_tools
+from bottega.server.chat_schema import ChatRequest
+from bottega.server.chat_wording import Gathered, Said, Wording, chat_logprobs
+from bottega.server.errors import ApiError, envelope
+from bottega.server.grammars import grammar_of
+from bottega.server.pieces import Pieces
+from bottega.server.reading import Prompt, check_context, read_sampling, stop_strings
+from bottega.server.schema import ErrorAnswer
+from bottega.server.served import Served
+
+Keep = Callable[[ChatCompletion], Awaitable[None]]
+
+
+class ChatJob:
+    """Reads a body, asks the engine and words the answer."""
+
+    def __init__(self, body: ChatRequest, served: Served, salt: str = "") -> None:
+        check_fields(body)
+        self.body, self.served, self.salt = body, served, salt
+        self.messages, self.tools = read_messages(body.messages), read_tools(body)
+        try:
+            chat = served.chat
+        except InputError as error:
+            message = f"{body.model!r} cannot chat: {error}. Use /v1/completions."
+            raise ApiError(message, "model", "unsupported_value") from None
+        try:
+            self.prompt = chat.encode(self.messages, self.tools.described)
+        except InputError as error:
+            raise ApiError(f"{body.model!r}: {error}.", "messages", "invalid_value") from None
+        self.ends = frozenset() if body.ignore_eos else chat.ends
+        limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+        n_top = (body.top_logprobs or 0) if body.logprobs else None
+        self.params = read_sampling(body, served, limit, n_top)
+        if body.ignore_eos:
+            bias = dict.fromkeys(chat.ends, -100) | dict(self.params.logit_bias)
+            self.params = replace(self.params, logit_bias=bias)
+        check_context([Prompt(self.prompt, "")], self.params, served, body.model, "messages")
+        self.grammar = grammar_of(body.response_format, self.tools.calls, self.ends)
+        self.stops, self.n = stop_strings(body), body.n or 1
+        self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+        identity = f"{__version__} {body.model} {served.created}"
+        self.fingerprint = f"fp_{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
+        self.drawn = 0  # tokens so far, for the usage
+
+    def requests(self) -> list[Request]:
+        """What the engine is asked for: every answer."""
+        return [
+            Request(self.prompt, self.params, choice, grammar=self.grammar, salt=self.salt)
+            for choice in range(self.n)
+        ]
+
+    async def said(self, steps: Stream) -> AsyncIterator[tuple[int, Said]]:
+        """The answers piece by piece."""
+        texts = [Pieces(self.served.tokenizer, self.stops, 0) for _ in range(self.n)]
+        wordings = [Wording(self.tools) for _ in range(self.n)]
+        counts = [0] * self.n
+        async for i, step in steps:
+            if step.token is not None:
+                self.drawn, counts[i] = self.drawn + 1, counts[i] + 1
+                if step.token.id in self.ends:
+                    self.drawn -= 1  # as with the end of the text, which engines do not report
+                    early = counts[i] <= self.params.min_tokens and step.finish_reason is None
+                    step = Step(None, None if early else "stop")
+            piece = texts[i].push(step)
+            if piece.finish_reason is not None:
+                steps.abort(i)  # a stop string or a turn's end is nothing that the engine knows of
+            yield i, wordings[i].push(piece)
+
+    async def whole(self, steps: Stream) -> ChatCompletion:
+        """The answer in one piece."""
+        gathered = [Gathered() for _ in range(self.n)]
+        async for i, said in self.said(steps):
+            gathered[i].add(said)
+        return self._completion(gathered)
+
+    async def events(self, steps: Stream, keep: Keep | None) -> AsyncIterator[str]:
+        """The answer as server-sent events, the last of them `[DONE]`, or an error. `keep` gets it whole."""
+        options = self.body.stream_options
+        gathered = [Gathered() for _ in range(self.n)]
+        try:
+            for i in range(self.n):
+                yield self._event(i, AnswerMessage(role="assistant", content="", refusal=None))
+            async for i, said in self.said(steps):
+                gathered[i].add(said)
+                logprobs = self._logprobs(said)
+                for delta in said.deltas or ([AnswerMessage()] if logprobs and logprobs.content else []):
+                    yield self._event(i, delta, logprobs)
+                    logprobs = None
+                if said.finish_reason is not None:
+                    yield self._event(i, AnswerMessage(), None, said.finish_reason)
+        except BottegaError as error:
+            yield f"data: {ErrorAnswer.model_validate(envelope(str(error), 503)).model_dump_json()}\n\n"
+            return
+        if keep is not None:
+            await keep(self._completion(gathered))
+        if options is not None and options.include_usage:
+            yield self._chunk([], self._usage())
+        yield "data: [DONE]\n\n"
+
+    def _event(
+        self,
+        index: int,
+        delta: AnswerMessage,
+        logprobs: ChatLogprobs | None = None,
+        finish_reason: str | None = None,
+    ) -> str:
+        choice = ChunkChoice.model_validate(
+            {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        )
+        return self._chunk([choice])
+
+    def _chunk(self, choices: list[ChunkChoice], usage: ChatUsage | None = None) -> str:
+        chunk = ChatChunk(
+            id=self.id,
+            object="chat.completion.chunk",
+            created=self.created,
+            model=self.body.model,
+            choices=choices,
+            service_tier="default",
+            system_fingerprint=self.fingerprint,
+        )
+        options = self.body.stream_options
+        if options is not None and options.include_usage:
+            chunk.usage = usage
+        if options is not None and options.include_obfuscation:
+            length = len(chunk.model_dump_json(exclude_unset=True))
+            chunk.obfuscation = secrets.token_urlsafe(64)[: 64 - length % 64]
+        return f"data: {chunk.model_dump_json(exclude_unset=True)}\n\n"
+
+    def _completion(self, gathered: list[Gathered]) -> ChatCompletion:
+        completion = ChatCompletion(
+            id=self.id,
+            object="chat.completion",
+            created=self.created,
+            model=self.body.model,
+            choices=[one.choice(i, self._logprobs(one)) for i, one in enumerate(gathered)],
+            usage=self._usage(),
+            service_tier="default",
+            system_fingerprint=self.fingerprint,
+        )
+        if self.body.metadata is not None:
+            completion.metadata = self.body.metadata
+        return completion
+
+    def _logprobs(self, said: Said | Gathered) -> ChatLogprobs | None:
+        if not self.body.logprobs:
+            return None
+        return chat_logprobs(self.served.tokenizer, said.tokens)
+
+    def _usage(self) -> ChatUsage:
+        read = len(self.prompt)
+        return ChatUsage(
+            prompt_tokens=read,
+            completion_tokens=self.drawn,
+            total_tokens=read + self.drawn,
+            prompt_tokens_details=PromptDetails(cached_tokens=0, audio_tokens=0),
+            completion_tokens_details=CompletionDetails(
+                reasoning_tokens=0, audio_tokens=0, accepted_prediction_tokens=0, rejected_prediction_tokens=0
+            ),
+        )
