@@ -39,7 +39,7 @@ def create_app(
     app.state.door, app.state.metrics = Door(), Metrics(served)
     for name, one in served.items():
         one.engine.on_submit = watch(app.state.metrics, name)
-    app.add_middleware(Bodies, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Bodies, max_bytes=settings.max_body_bytes, patience=settings.body_timeout)
     if loopback_only:
         app.add_middleware(LoopbackOnly)
     app.add_middleware(KeyGuard, store=app.state.store, required=settings.require_keys)

@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bottega.server.errors import ApiError, respond
 from bottega.server.json_bodies import check_json
 
-PATIENCE = 30.0  # seconds for a JSON body as a whole, and for each piece of a form
 _POLITENESS = 5.0  # seconds for which the rest of a refused body is read and dropped
 _LARGE = 2**16  # bytes above which a body is checked in a thread, because others' tokens would wait for it
 
@@ -21,9 +20,10 @@ class Bodies:
 
     Refused are other content types, which a page of another site can post without asking (415), compressed
     bodies, whose size nobody knows (415), those above `max_bytes` (413), slow ones (408), wrong JSON (400).
+    `patience`: seconds for a JSON body as a whole, and for each piece of a form.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, patience: float = PATIENCE) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, patience: float) -> None:
         self.app, self.max_bytes, self.patience = app, max_bytes, patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +39,8 @@ class Bodies:
             refusal = respond(
                 error.message, error.status, error.param, error.code, {**error.headers, **closing}
             )
-            await refusal(scope, receive, _then_drain(send, incoming))
+            # Whoever is too slow with a body would not send the rest of it any faster.
+            await refusal(scope, receive, send if error.status == 408 else _then_drain(send, incoming))
             return
         await self.app(scope, receive, send)
 

@@ -12,7 +12,7 @@ from bottega.server.errors import envelope
 
 MAX_HEAD_BYTES = 2**16  # of the request line and the headers together
 HEAD_SECONDS = 30.0  # from the first byte of a connection or of a next request to the end of its head
-_POLITENESS = 2.0  # seconds for which the rest of a refused request is read and dropped
+_POLITENESS = 1.0  # seconds for which the rest of a refused request is read and dropped
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 

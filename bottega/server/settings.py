@@ -17,6 +17,8 @@ class ServerSettings:
 
     max_body_bytes: int = 8 * 2**20
     """bytes of a JSON body; a larger one is refused. Uploads have a bound of their own"""
+    body_timeout: float = 30.0
+    """seconds in which a JSON body has to arrive, and each piece of an upload"""
     grace: float = 30.0
     """seconds that open requests have to finish in after SIGTERM"""
     max_file_bytes: int = 512 * 2**20
@@ -39,6 +41,8 @@ class ServerSettings:
             raise InputError(f"max_body_bytes must be at least 1, not {self.max_body_bytes}")
         if self.max_file_bytes < 1:
             raise InputError(f"max_file_bytes must be at least 1, not {self.max_file_bytes}")
+        if not 0 < self.body_timeout < float("inf"):
+            raise InputError(f"body_timeout must be a number of seconds above 0, not {self.body_timeout}")
         if not 0 <= self.grace < float("inf"):
             raise InputError(f"grace must be a number of seconds from 0 on, not {self.grace}")
 
