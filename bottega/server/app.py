@@ -13,7 +13,19 @@ from bottega.server.door import Door, Doorkeeper
 from bottega.server.key_guard import KeyGuard
 from bottega.server.metrics import Metrics
 from bottega.server.request_log import RequestLog
-from bottega.server.routes import chat, completions, embeddings, health, models, pages, tokenizer
+from bottega.server.routes import (
+    answers,
+    chat,
+    classifications,
+    completions,
+    edits,
+    embeddings,
+    engines,
+    health,
+    models,
+    pages,
+    tokenizer,
+)
 from bottega.server.security import LoopbackOnly
 from bottega.server.served import Served
 from bottega.server.settings import DEFAULT, ServerSettings
@@ -50,6 +62,8 @@ def create_app(
     app.include_router(chat.router)
     app.include_router(embeddings.router)
     app.include_router(tokenizer.router)
+    for era in (answers, classifications, edits, engines):
+        app.include_router(era.router)
     pages.mount(app)
     app.include_router(health.router)
     return app

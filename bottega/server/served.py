@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bottega.engine.engine import Engine
+from bottega.engine.settings import EngineSettings
+from bottega.models.load import load_tokenizer
 from bottega.server.errors import ApiError
 from bottega.text.chat_template import ChatTemplate
 from bottega.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from fastapi import Request
-
-    from bottega.models.gpt import GPT
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,19 @@ class Served:
     created: int = field(default_factory=lambda: int(time.time()))
 
     @classmethod
-    def start(cls, model: GPT, tokenizer: Tokenizer, slots: int = 8) -> Served:
-        """Start an engine for a model."""
-        return cls(Engine(model, tokenizer.end_of_text, slots), tokenizer)
+    def start(cls, path: str | Path, settings: EngineSettings | None = None) -> Served:
+        """Start an engine for the model in a run, a folder or a Hub repository; it loads in the background.
+
+        Raises InputError where there is no GPT, or no tokenizer that belongs to it.
+        """
+        engine = Engine.start(path, settings)
+        try:
+            tokenizer = load_tokenizer(path)
+            _ = tokenizer.end_of_text  # raises where there is none: such a model cannot be served
+        except BaseException:
+            engine.close()
+            raise
+        return cls(engine, tokenizer)
 
     @cached_property
     def chat(self) -> ChatTemplate:
@@ -37,9 +49,23 @@ class Served:
         return ChatTemplate(self.tokenizer)
 
 
-def find(request: Request, name: str) -> Served:
-    """The served model of that name; 404 `model_not_found` where there is none."""
+def start_all(paths: Mapping[str, str], settings: EngineSettings) -> dict[str, Served]:
+    """Start the models of the given names, with one engine for the names that share a path."""
+    started: dict[str, Served] = {}
+    try:
+        for path in paths.values():
+            if path not in started:
+                started[path] = Served.start(path, settings)
+    except BaseException:
+        for one in started.values():
+            one.engine.close()
+        raise
+    return {name: started[path] for name, path in paths.items()}
+
+
+def find(request: Request, name: str, param: str = "model") -> Served:
+    """The served model that the field `param` names; 404 `model_not_found` where there is none."""
     models: dict[str, Served] = request.app.state.models
     if name not in models:
-        raise ApiError(f"The model {name!r} does not exist.", "model", "model_not_found", 404)
+        raise ApiError(f"The model {name!r} does not exist.", param, "model_not_found", 404)
     return models[name]
