@@ -2,8 +2,8 @@
 
 One layer's `keys` are (block, kv_head, dim, BLOCK), its `values` (block, kv_head, BLOCK, dim), fp32 or bf16.
 Position p of sequence r lies in block `tables[r, p // BLOCK]` at p % BLOCK. A call's tokens come flat, of any
-number of sequences: one for each that decodes, many for a prompt. What a token gets does not depend, to the last
-bit, on the tokens beside it.
+number of sequences: one for each that decodes, many for a prompt. What a token gets does not depend, to the
+last bit, on the tokens beside it.
 """
 
 from __future__ import annotations

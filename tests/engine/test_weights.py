@@ -1,0 +1,136 @@
+"""Packed linear layers against torch's; the same bits in any batch; packed models."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bottega.engine import kernels
+from bottega.engine.weights import KINDS, PackedLinear, dequantise, pack, quantise
+from bottega.models.gpt import GPT, GPTConfig
+
+# The norm of the error beside the norm of the result, for normally distributed weights and activations.
+TOLERANCE = {"fp32": 1e-6, "bf16": 0.004, "int8": 0.012, "int4": 0.1}
+needs_compiler = pytest.mark.skipif(kernels.find_compiler() is None, reason="needs a C++ compiler")
+
+
+def case(n_in: int, n_out: int, rows: int = 37):
+    torch.manual_seed(0)
+    return torch.randn(n_out, n_in) * 0.02, torch.randn(n_out), torch.randn(rows, n_in)
+
+
+def error(y: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((y - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(768, 192), (64, 48), (100, 70), (33, 1)])
+def test_a_packed_layer_is_a_linear_layer(kind, size):
+    weight, bias, x = case(*size)
+    y = PackedLinear(weight, bias, kind, exact=True)(x)
+    assert y.dtype == torch.float32
+    assert error(y - bias, F.linear(x, weight)) < TOLERANCE[kind]
+    assert error(PackedLinear(weight, None, kind, exact=True)(x), F.linear(x, weight)) < TOLERANCE[kind]
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(768, 192), (100, 70)])
+def test_a_row_gets_the_same_bits_in_any_batch(kind, size):
+    weight, bias, x = case(*size)
+    layer = PackedLinear(weight, bias, kind, exact=True)
+    together = layer(x)
+    for rows in (*range(1, 14), 32):
+        assert torch.equal(layer(x[:rows]), together[:rows])
+        assert torch.equal(layer(x[-rows:]), together[-rows:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_library_torch_computes_the_same(monkeypatch, kind):
+    weight, bias, x = case(100, 70)
+    packed = PackedLinear(weight, bias, kind, exact=True)(x)
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    for exact in (True, False):
+        layer = PackedLinear(weight, bias, kind, exact)
+        assert error(layer(x), packed) < 0.008  # torch does not round the activations
+    exact_layer = PackedLinear(weight, bias, kind, exact=True)
+    assert torch.equal(exact_layer(x[:1]), exact_layer(x)[:1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_leading_dimensions_and_views_are_kept(kind):
+    weight, bias, x = case(64, 48, rows=12)
+    layer = PackedLinear(weight, bias, kind, exact=True)
+    assert torch.equal(layer(x.view(3, 4, 64)).view(12, 48), layer(x))
+    assert torch.equal(layer(x.T.contiguous().T), layer(x))
+    assert layer(x[:0]).shape == (0, 48)
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_portable_branches_compute_the_same(monkeypatch, tmp_path_factory, kind):
+    compiler = kernels.find_compiler()
+    assert compiler is not None
+    weight, bias, x = case(100, 70)
+    expected = PackedLinear(weight, bias, kind, exact=True)(x)
+    folder = tmp_path_factory.getbasetemp() / "portable"
+    plain = kernels.load(kernels.build(compiler, folder, choices=((),)))
+    monkeypatch.setattr(kernels, "library", lambda: plain)
+    assert error(PackedLinear(weight, bias, kind, exact=True)(x), expected) < 1e-6
+
+
+def test_quantising_errs_by_half_a_step_at_most():
+    weight, _, _ = case(96, 64)
+    step = weight.abs().amax(1, keepdim=True) / 127
+    restored = dequantise(*quantise(weight, "int8"), "int8", 96)
+    assert ((restored - weight).abs() <= step * 0.501).all()
+    groups = weight.view(64, 3, 32)
+    step = groups.abs().amax(2, keepdim=True) / 8
+    restored = dequantise(*quantise(weight, "int4"), "int4", 96).view_as(groups)
+    # Only a weight at the short end, or one that a smaller step clips, is farther off than half a step.
+    assert ((restored - groups).abs() <= step * 1.25).all()
+    assert ((restored - groups).abs() <= step * 0.51).float().mean() > 0.97
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_zeros_stay_zeros(kind):
+    layer = PackedLinear(torch.zeros(3, 40), None, kind, exact=True)
+    assert torch.equal(layer(torch.randn(2, 40)), torch.zeros(2, 3))
+    weight, _, _ = case(40, 3)
+    assert torch.equal(PackedLinear(weight, None, kind, exact=True)(torch.zeros(2, 40)), torch.zeros(2, 3))
+
+
+MODELS = {
+    "gpt2": GPTConfig(300, 32, 2, 4, 64),
+    "modern": GPTConfig(
+        300, 32, 2, 4, 64, n_kv_head=2, norm="rmsnorm", positions="rotary", mlp="swiglu", qk_norm=True,
+        attention_bias=False, mlp_bias=False, tied=False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_a_packed_model_gives_nearly_the_same_logits(kind, name):
+    torch.manual_seed(0)
+    model = GPT(MODELS[name]).eval()
+    ids = torch.randint(300, (2, 20))
+    expected = model(ids)
+    head = pack(model, kind, exact=True)
+    logits = head(model.hidden(ids))
+    assert logits.shape == expected.shape
+    assert error(logits, expected) < 2 * TOLERANCE[kind]
+
+
+def test_the_old_weights_are_freed():
+    model = GPT(MODELS["modern"])
+    old = [weakref.ref(p) for p in model.parameters() if p.dim() == 2]
+    head = pack(model, "int8", exact=True)
+    gc.collect()
+    assert head is not None
+    assert not any(reference() is not None for reference in old)
