@@ -66,13 +66,11 @@ def _quickstart(
     _report(out, comparison, console)
     if no_serve:
         return
-    from bottega.models.gpt import GPT
-    from bottega.models.load import load_tokenizer, resolve
+    from bottega.engine.settings import EngineSettings
     from bottega.server.run import serve
-    from bottega.server.served import Served
+    from bottega.server.served import start_all
 
-    name = out.resolve().name
-    serve({name: Served.start(GPT.from_pretrained(resolve(out)), load_tokenizer(out))}, host, port)
+    serve(start_all({out.resolve().name: str(out)}, EngineSettings()), host, port)
 
 
 def _report(out: Path, comparison: Comparison, console: Console) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tyro
 from tyro.conf import (
@@ -14,15 +13,15 @@ from tyro.conf import (
     PositionalMetavarFromFieldName,
 )
 
+from bottega.engine.settings import DEFAULT as ENGINE
+from bottega.engine.settings import EngineSettings
 from bottega.errors import InputError
 from bottega.server.settings import DEFAULT, ServerSettings
 
-if TYPE_CHECKING:
-    from bottega.server.served import Served
-
 DESCRIPTION = """Serve models behind the OpenAI API until Ctrl-C.
 
-Example: bottega serve runs/quickstart --port 8000"""
+Example: bottega serve runs/quickstart --port 8000
+         bottega serve small=runs/a large=runs/b --weights int8"""
 
 
 def main(argv: list[str]) -> None:
@@ -35,7 +34,7 @@ def _serve(
     models: Positional[tuple[str, ...]],
     host: str = "127.0.0.1",
     port: int = 8000,
-    slots: int = 8,
+    engine: OmitArgPrefixes[EngineSettings] = ENGINE,
     server: OmitArgPrefixes[ServerSettings] = DEFAULT,
 ) -> None:
     """Serve models.
@@ -44,21 +43,20 @@ def _serve(
         models: runs, checkpoint folders or Hub repositories; each is called by its last name, or NAME=PATH.
         host: the address to listen on; other machines reach 0.0.0.0, but not the default.
         port: the port to listen on; 0 takes a free one.
-        slots: how many requests of a model decode together; the others wait.
+        engine: how each model is run.
         server: what holds for every request.
     """
     from bottega.server.run import check_reach, listen, serve
+    from bottega.server.served import start_all
     from bottega.server.store import open_state
 
     if not models:
         raise InputError("name at least one model, such as: bottega serve runs/quickstart")
-    if slots < 1:
-        raise InputError(f"--slots must be at least 1, not {slots}")
     named = name_models(models)
     store = open_state(server.state, server.files)
     check_reach(host, store, server)
     listen(host, port).close()  # a taken port is told before the models are loaded
-    serve({name: _start(path, slots) for name, path in named.items()}, host, port, server, store)
+    serve(start_all(named, engine), host, port, server, store)
 
 
 def name_models(given: tuple[str, ...]) -> dict[str, str]:
@@ -85,14 +83,3 @@ def _own_name(path: str) -> str:
     if not folder.exists():
         return path
     return folder.parent.name if folder.name == "latest" else folder.name
-
-
-def _start(path: str, slots: int) -> Served:
-    from bottega.models.gpt import GPT
-    from bottega.models.load import load, load_tokenizer
-    from bottega.server.served import Served
-
-    model = load(path)
-    if not isinstance(model, GPT):
-        raise InputError(f"{path}: only a GPT can be served, not a {type(model).__name__}")
-    return Served.start(model, load_tokenizer(path), slots)

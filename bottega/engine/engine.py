@@ -1,69 +1,94 @@
-"""The engine: one thread owns a model and decodes for all its clients, who join and leave between steps.
+"""The engine as the server holds it: a client of the process that owns the model, and its guardian.
 
-It takes token ids and yields tokens; it knows neither text nor HTTP. Its face is `submit` and the `Stream`
-that comes back; what runs behind it may change without its callers knowing.
+It takes token ids and yields tokens; it knows neither text nor HTTP, and imports no torch. When the process
+dies, the requests under way fail, and it is started again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
-from collections import deque
+import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from bottega.engine.request import Request
-from bottega.engine.settings import Statistics
+from bottega.engine.child import Child
+from bottega.engine.messages import Abort, Add, Progress, Ready, Unfit
+from bottega.engine.request import Overloaded, Request
+from bottega.engine.settings import EngineSettings, Statistics
 from bottega.engine.stream import Stream
-from bottega.errors import WorkError
-from bottega.models.generation import Batch
-from bottega.models.gpt import GPT
-from bottega.nn.sampling import Row
+from bottega.errors import BottegaError, InputError, WorkError
+from bottega.models.load import gpt_sizes, resolve
 from bottega.nn.sampling_params import check_fits
 from bottega.nn.steps import Step
 
 log = logging.getLogger(__name__)
 
+TRIES = 3  # deaths in a row while loading, after which it is not started again
+PAUSES = (0.1, 30.0)  # seconds before a start: the first pause, doubled at each death up to the last
+HEALTHY = 60.0  # seconds of service after which a death is taken for the first one
+
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the steps of a row go."""
+    """Where the steps of a request go."""
 
     stream: Stream
     number: int
 
-    @property
-    def wanted(self) -> bool:
-        return self.number in self.stream.wanted
-
 
 class Engine:
-    """Continuous batching: up to `slots` requests decode together, the others wait in the order they came."""
+    """Continuous batching in a process of its own, started with `Engine.start`.
 
-    def __init__(self, model: GPT, end_of_text: int, slots: int = 8) -> None:
-        self.context_length = model.config.context_length
-        self.vocab_size = model.config.vocab_size
+    `slots + queue` requests may be under way; who comes then is told to come later. It is `ready` from when
+    the model is loaded until the process dies, and again after that. `statistics` are those after the
+    process's last step.
+    """
+
+    def __init__(self, folder: Path, settings: EngineSettings) -> None:
+        self.context_length, self.vocab_size = gpt_sizes(folder)
+        self.settings, self.statistics = settings, Statistics()
+        self.ready = False
         self.on_submit: Callable[[Sequence[Request], Stream], None] | None = None  # told of what is asked
-        self._model, self._end_of_text, self._slots = model.eval(), end_of_text, slots
-        self._batch = self._new_batch()
-        self._waiting: deque[tuple[Row, _Place]] = deque()
-        self._running: dict[Row, _Place] = {}
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._folder = folder
+        self._lock = threading.RLock()  # of what follows; a signal's handler may call what it has interrupted
+        self._child: Child | None = None
+        self._places: dict[int, _Place] = {}
+        self._next_id = 0
+        self._finished: deque[float] = deque([time.monotonic()], maxlen=64)  # when the last ones did
+        self._closed: BottegaError | None = None  # why no more requests are taken, for good
+        self._stopping = threading.Event()
+        self._guardian = threading.Thread(target=self._guard, name="engine", daemon=True)
+
+    @classmethod
+    def start(cls, path: str | Path, settings: EngineSettings | None = None) -> Engine:
+        """Start the process; returns at once, while the model is loading.
+
+        Raises InputError where `path` holds no GPT.
+        """
+        engine = cls(resolve(path), settings or EngineSettings())
+        engine._guardian.start()
+        return engine
 
     def submit(self, requests: Sequence[Request]) -> Stream:
-        """Queue one client's requests. Raises InputError where one does not fit into the context."""
+        """Queue one client's requests, in a running event loop.
+
+        Raises InputError where one does not fit into the context, Overloaded where the queue is full, and
+        WorkError while there is no engine to take them.
+        """
         for request in requests:
             check_fits(request.prompt, request.params, self.context_length, self.vocab_size)
-        stream = Stream(len(requests))
-        rows = [Row(r.prompt, r.params.seeded(), r.choice, r.score_prompt) for r in requests]
-        with self._changed:
-            if self._stopping:
-                raise WorkError("the engine has stopped")
-            self._waiting.extend((row, _Place(stream, i)) for i, row in enumerate(rows))
-            self._changed.notify()
+        with self._lock:
+            child = self._open()
+            first = self._next_id
+            self._next_id += len(requests)
+            stream = Stream(len(requests), lambda number: self._abort(first + number))
+            for number, request in enumerate(requests):
+                self._places[first + number] = _Place(stream, number)
+                child.send(Add(first + number, replace(request, params=request.params.seeded())))
         if self.on_submit is not None:
             self.on_submit(requests, stream)
         return stream
@@ -71,67 +96,135 @@ class Engine:
     @property
     def load(self) -> tuple[int, int]:
         """How many requests are running and how many wait."""
-        return len(self._running), len(self._waiting)
+        running = self.statistics.running
+        return running, max(0, len(self._places) - running)
 
     @property
-    def ready(self) -> bool:
-        """Whether requests are taken."""
-        return not self._stopping
+    def pid(self) -> int | None:
+        """The id of the process, where there is one."""
+        child = self._child
+        return None if child is None else child.pid
 
-    @property
-    def statistics(self) -> Statistics:
-        """What the engine is doing."""
-        return Statistics(running=len(self._running), waiting=len(self._waiting))
+    async def wait_ready(self) -> None:
+        """Wait until the model is loaded; raises InputError or WorkError where it never will be."""
+        while not self.ready:
+            if self._closed is not None:
+                raise self._closed
+            await asyncio.sleep(0.01)
+
+    def drain(self) -> None:
+        """Take no more requests; those under way go on."""
+        with self._lock:
+            self._closed = self._closed or WorkError("the server is stopping")
 
     def stop(self) -> None:
         """Take no more requests and end those under way with an error; returns at once."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
+        self.drain()
+        self._stopping.set()
+        with self._lock:
+            if self._child is not None:
+                self._child.kill()
 
     def close(self) -> None:
-        """Stop and wait for the thread."""
+        """Stop, and wait until the process is gone."""
         self.stop()
-        self._thread.join()
+        self._guardian.join()
 
-    def _new_batch(self) -> Batch:
-        return Batch(self._model, self._end_of_text, self._slots)
+    def _open(self) -> Child:
+        if self._closed is not None:
+            raise self._closed
+        if not self.ready or self._child is None:
+            raise WorkError("the model is being loaded; try again in a few seconds")
+        room = self.settings.slots + self.settings.queue
+        if len(self._places) >= room:
+            spent = time.monotonic() - self._finished[0]
+            wait = self.settings.slots / 2 * spent / len(self._finished)  # until half the slots have changed
+            raise Overloaded(
+                f"{len(self._places)} requests are under way, and the queue is full; try again later",
+                retry_after=min(max(wait, 1.0), 60.0),
+            )
+        return self._child
 
-    def _work(self) -> None:
+    def _abort(self, id: int) -> None:
+        with self._lock:
+            if id in self._places and self._child is not None:
+                self._child.send(Abort(id))
+
+    def _guard(self) -> None:
+        """Start the process, pass on what it says, and start it again when it dies."""
+        deaths, pause = 0, PAUSES[0]
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._waiting or self._running)
-                if self._stopping:
-                    self._fail(WorkError("the server is stopping"))
+            began = time.monotonic()
+            with self._lock:
+                if self._stopping.is_set():
                     return
-                self._drop_aborted()
-                free = self._slots - len(self._running)
-                newcomers = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-                self._running.update(newcomers)
-            try:
-                if newcomers:
-                    self._deliver(self._batch.join([row for row, _ in newcomers]))
-                if self._batch.rows:
-                    self._deliver(self._batch.step())
-            except Exception as error:
-                log.exception("a step of the engine failed")
-                self._batch = self._new_batch()
-                with self._changed:
-                    self._fail(WorkError(f"the engine failed: {error}"))
+                child = self._child = Child(str(self._folder), self.settings)
+            for message in child.messages():
+                self._take(message)
+            with self._lock:
+                was_ready, self.ready, self._child = self.ready, False, None
+            how = child.bury()
+            if self._closed is not None:  # it was stopped, or cannot serve the model
+                self._fail(str(self._closed))
+                return
+            log.error("the engine of %s died (%s)", self._folder, how)
+            self._fail(f"the engine died ({how}) and is being started again")
+            deaths = 0 if was_ready else deaths + 1
+            if deaths == TRIES:
+                self._closed = WorkError(f"the engine died {TRIES} times while it loaded the model ({how})")
+                return
+            healthy = was_ready and time.monotonic() - began > HEALTHY
+            pause = PAUSES[0] if healthy else min(2 * pause, PAUSES[1])
+            self._stopping.wait(pause)
 
-    def _drop_aborted(self) -> None:
-        self._waiting = deque((row, place) for row, place in self._waiting if place.wanted)
-        for row in [row for row, place in self._running.items() if not place.wanted]:
-            self._batch.leave(row)
-            del self._running[row]
+    def _take(self, message: Ready | Unfit | Progress) -> None:
+        if isinstance(message, Ready):
+            self.context_length, self.ready = message.context_length, True
+        elif isinstance(message, Unfit):
+            self._closed = InputError(message.reason)
+        else:
+            self._deliver(message)
 
-    def _deliver(self, steps: list[tuple[Row, Step]]) -> None:
-        for row, step in steps:
-            place = self._running[row] if step.finish_reason is None else self._running.pop(row)
-            place.stream.put((place.number, step))
+    def _deliver(self, progress: Progress) -> None:
+        given: list[tuple[_Place | None, Step | BottegaError]] = []
+        with self._lock:
+            self.statistics = progress.statistics
+            for id, step in progress.steps:
+                if step.finish_reason is None:
+                    given.append((self._places.get(id), step))
+                else:
+                    self._finished.append(time.monotonic())
+                    given.append((self._places.pop(id, None), step))
+            given += [(self._places.pop(id, None), InputError(why)) for id, why in progress.refused]
+            for id, why in progress.failed:
+                given.append((self._places.pop(id, None), WorkError(f"the engine failed: {why}")))
+            for id in progress.aborted:
+                self._places.pop(id, None)
+        _hand_over(given)
 
-    def _fail(self, error: WorkError) -> None:
-        for stream in {place.stream for place in (*self._running.values(), *dict(self._waiting).values())}:
-            stream.put(error)
-        self._running.clear()
-        self._waiting.clear()
+    def _fail(self, reason: str) -> None:
+        with self._lock:
+            self.statistics = replace(self.statistics, running=0, waiting=0, kv_blocks_used=0)
+            places = list(self._places.values())
+            self._places.clear()
+        _hand_over([(place, WorkError(reason)) for place in places])
+
+
+def _hand_over(given: Sequence[tuple[_Place | None, Step | BottegaError]]) -> None:
+    """Wake each client's event loop once, with all that is for it."""
+    loops: defaultdict[asyncio.AbstractEventLoop, list[tuple[_Place, Step | BottegaError]]]
+    loops = defaultdict(list)
+    for place, item in given:
+        if place is not None:
+            loops[place.stream.loop].append((place, item))
+    for loop, items in loops.items():
+        try:
+            loop.call_soon_threadsafe(_put, items)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            for place, _ in items:
+                place.stream.abort()
+
+
+def _put(items: Sequence[tuple[_Place, Step | BottegaError]]) -> None:
+    for place, item in items:
+        place.stream.put(item if isinstance(item, BottegaError) else (place.number, item))

@@ -31,6 +31,9 @@ class EngineSettings:
             raise InputError(f"kv_tokens must be at least 1, not {self.kv_tokens}")
 
 
+DEFAULT = EngineSettings()
+
+
 @dataclass(frozen=True)
 class Statistics:
     """What an engine is doing, and what it has done since it started (the last six, which only grow)."""

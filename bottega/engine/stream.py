@@ -15,25 +15,27 @@ class Stream:
 
     `with engine.submit(requests) as steps: async for i, step in steps`. Leaving the `with` aborts what is not
     finished: its slots are free within one step. Iterating raises WorkError where the engine fails or stops.
-    It belongs to the event loop in which the requests were submitted.
+    It belongs to the event loop in which the requests were submitted; `on_abort` is called with the number of
+    each request that is aborted.
     """
 
-    def __init__(self, n_requests: int) -> None:
+    def __init__(self, n_requests: int, on_abort: Callable[[int], None]) -> None:
         self.wanted = set(range(n_requests))  # the numbers of the requests that are still to give steps
         self.on_step: Callable[[int, Step], None] | None = None  # told of every step before its client is
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
+        self._on_abort = on_abort
         self._steps: asyncio.Queue[tuple[int, Step] | BottegaError] = asyncio.Queue()
 
     def put(self, item: tuple[int, Step] | BottegaError) -> None:
-        """Hand an item over to the client's event loop; called by the engine's thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._steps.put_nowait, item)
-        except RuntimeError:  # the loop is closed: nobody listens any more
-            self.abort()
+        """Take an item from the engine; called in the client's event loop."""
+        self._steps.put_nowait(item)
 
     def abort(self, number: int | None = None) -> None:
         """The client wants no more of one request, or of any."""
-        self.wanted -= self.wanted if number is None else {number}
+        unwanted = self.wanted & (self.wanted if number is None else {number})
+        self.wanted -= unwanted
+        for one in unwanted:
+            self._on_abort(one)
 
     def __enter__(self) -> Stream:
         return self
@@ -50,7 +52,7 @@ class Stream:
         while self.wanted:
             item = await self._steps.get()
             if isinstance(item, BottegaError):
-                self.wanted.clear()
+                self.abort()
                 raise item
             number, step = item
             if number in self.wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from bottega.engine.request import Overloaded
 from bottega.errors import InputError, WorkError
 
 
@@ -91,6 +93,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(InputError)
     async def wrong_input(_: Request, error: InputError) -> JSONResponse:
         return respond(str(error), 400, None, "invalid_value")
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(_: Request, error: Overloaded) -> JSONResponse:
+        later = {"Retry-After": str(math.ceil(error.retry_after))}
+        return respond(str(error), 429, None, "rate_limit_exceeded", later)
 
     @app.exception_handler(WorkError)
     async def failed(_: Request, error: WorkError) -> JSONResponse:

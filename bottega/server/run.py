@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import json
@@ -13,7 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from bottega.errors import InputError, WorkError
+from bottega.errors import BottegaError, InputError, WorkError
 from bottega.server.app import create_app
 from bottega.server.door import Door
 from bottega.server.logs import configure
@@ -25,7 +26,7 @@ from bottega.server.store.keys import any_key
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that says when it is ready.
+    """Uvicorn that says when the models are loaded.
 
     SIGTERM closes the door and gives those inside `grace` seconds; Ctrl-C, or a second SIGTERM, ends open
     streams at once.
@@ -43,11 +44,22 @@ class Server(uvicorn.Server):
         self.served, self.on_ready = served, on_ready
         self.door, self.grace = door or Door(), grace
         self._patience_ends = 0.0  # on the monotonic clock, once the door is closed
+        self.failure: BottegaError | None = None  # why a model could not be loaded, which ends the server
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then say so."""
+        """Start to answer while the models are being loaded, and say when they are."""
         await super().startup(sockets)
         if self.started:
+            self._loading = asyncio.create_task(self._wait_ready())
+
+    async def _wait_ready(self) -> None:
+        try:
+            for one in self.served.values():
+                await one.engine.wait_ready()
+        except BottegaError as error:
+            if not self.should_exit:
+                self.failure, self.should_exit = error, True
+        else:
             self.on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

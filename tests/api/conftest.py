@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -63,9 +64,18 @@ def gpt(tokenizer: Tokenizer) -> GPT:
 
 
 @pytest.fixture(scope="session")
-def running(gpt: GPT, tokenizer: Tokenizer) -> Iterator[Running]:
+def folder(gpt: GPT, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model as a checkpoint folder."""
+    folder = tmp_path_factory.mktemp("models") / "bardi"
+    gpt.save_pretrained(folder)
+    tokenizer.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def running(folder: Path, gpt: GPT) -> Iterator[Running]:
     listener = listen("127.0.0.1", 0)
-    served = Served.start(gpt, tokenizer)
+    served = Served.start(folder)
     ready = threading.Event()
     models = {"bardi": served, "owner/tiny": served}
     server = Server(
@@ -74,7 +84,7 @@ def running(gpt: GPT, tokenizer: Tokenizer) -> Iterator[Running]:
     # Without `server.run`, which would catch this process's signals.
     thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])))
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(60)
     yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", served, gpt, server)
     served.engine.stop()
     server.should_exit = True

@@ -1,0 +1,82 @@
+"""One life of an engine's process: started, spoken to, listened to, killed."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import signal
+import threading
+from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from bottega.engine import worker
+from bottega.engine.messages import Abort, Add
+from bottega.engine.settings import EngineSettings
+
+
+class Child:
+    """An engine's process, with a thread that writes to it, so that a busy engine holds nobody up."""
+
+    def __init__(self, folder: str, settings: EngineSettings) -> None:
+        # Not forked: this process has threads, and is to stay without torch.
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=worker.main, args=(theirs, folder, settings), name="bottega-engine", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._outbox: SimpleQueue[Add | Abort | None] = SimpleQueue()
+        self._writer = threading.Thread(target=self._write, name="engine-writer", daemon=True)
+        self._writer.start()
+        atexit.register(self.kill)
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id."""
+        return self._process.pid
+
+    def send(self, message: Add | Abort) -> None:
+        """Tell the engine something; returns at once, and a dead engine hears nothing."""
+        self._outbox.put(message)
+
+    def messages(self) -> Iterator[Any]:
+        """What the engine says, until it ends."""
+        try:
+            while True:
+                yield self._connection.recv()
+        except (EOFError, OSError):
+            return
+
+    def kill(self) -> None:
+        """End the process, which holds nothing that is worth saving."""
+        self._process.kill()
+
+    def bury(self) -> str:
+        """Release what a process that has ended leaves behind; returns how it ended, in words."""
+        self._process.join(5)
+        self.kill()  # it closed the pipe and lives on: nobody could reach it any more
+        self._process.join()
+        self._outbox.put(None)
+        self._writer.join()
+        self._connection.close()
+        atexit.unregister(self.kill)
+        code = self._process.exitcode or 0
+        self._process.close()
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def _write(self) -> None:
+        while (message := self._outbox.get()) is not None:
+            batch = [message]
+            try:
+                while (message := self._outbox.get_nowait()) is not None:
+                    batch.append(message)
+            except Empty:
+                pass
+            try:
+                self._connection.send(batch)
+            except OSError:  # it is gone, which its listener notices too
+                return
+            if message is None:
+                return
