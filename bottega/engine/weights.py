@@ -70,7 +70,7 @@ class Embedding(nn.Module):
 class PackedLinear(nn.Module):
     """y = x Wᵀ + b with `weight` (out, in) kept as `kind`: (..., in) to fp32 (..., out).
 
-    The tensors are no buffers: they were packed for one device and precision, and no later cast may touch them.
+    The tensors are no buffers: they were packed for one device and precision; no later cast may touch them.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, kind: Kind, exact: bool) -> None:
