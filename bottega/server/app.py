@@ -21,6 +21,7 @@ from bottega.server.routes import (
     edits,
     embeddings,
     engines,
+    files,
     health,
     models,
     pages,
@@ -46,7 +47,7 @@ def create_app(
     # The interactive pages would load their scripts from elsewhere; /openapi.json describes every route.
     app = FastAPI(title="Bottega", version=__version__, docs_url=None, redoc_url=None)
     app.state.models = dict(served)
-    app.state.store = store or Store.temporary()
+    app.state.store, app.state.max_file_bytes = store or Store.temporary(), settings.max_file_bytes
     errors.install(app)
     app.state.door, app.state.metrics = Door(), Metrics(served)
     for name, one in served.items():
@@ -62,6 +63,7 @@ def create_app(
     app.include_router(chat.router)
     app.include_router(embeddings.router)
     app.include_router(tokenizer.router)
+    app.include_router(files.router)
     for era in (answers, classifications, edits, engines):
         app.include_router(era.router)
     pages.mount(app)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Select, delete, exists, insert, select
+from sqlalchemy import Select, delete, exists, insert, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from bottega.errors import InputError
@@ -68,7 +69,7 @@ class Store:
             session.flush()
 
     def put(self, kind: str, id: str, body: Body, owner: str = "") -> None:
-        """Keep a new object. `metadata` in the body becomes what `list` finds it by."""
+        """Keep a new object. `list` finds it by its `metadata`; after its `expires_at` a file is gone."""
         with self.writing() as session:
             put(session, kind, id, body, owner)
 
@@ -126,7 +127,7 @@ class Store:
 
 def put(session: Session, kind: str, id: str, body: Body, owner: str) -> None:
     """Add an object within a transaction that also does something else."""
-    added = Object(kind=kind, id=id, owner=owner, body=body)
+    added = Object(kind=kind, id=id, owner=owner, expires=_expiry(body), body=body)
     session.add(added)
     session.flush()
     _label(session, added)
@@ -134,7 +135,7 @@ def put(session: Session, kind: str, id: str, body: Body, owner: str) -> None:
 
 def replace(session: Session, found: Object, body: Body) -> None:
     """Replace an object's body within a transaction."""
-    found.body = body
+    found.body, found.expires = body, _expiry(body)
     session.execute(delete(Label).where(Label.object == found.number))
     _label(session, found)
 
@@ -142,8 +143,18 @@ def replace(session: Session, found: Object, body: Body) -> None:
 def _find(session: Session, kind: str, id: str, owner: str) -> Object | None:
     if not id.isprintable():  # PostgreSQL's texts hold no zero characters; our ids are plain
         return None
-    query = select(Object).where(Object.kind == kind, Object.id == id, Object.owner == owner)
+    query = _living(kind, owner).where(Object.id == id)
     return session.scalars(query).one_or_none()
+
+
+def _living(kind: str, owner: str) -> Select[Object]:
+    living = or_(Object.expires.is_(None), Object.expires > int(time.time()))
+    return select(Object).where(Object.kind == kind, Object.owner == owner, living)
+
+
+def _expiry(body: Body) -> int | None:
+    # Of a batch it is the end of its window, at which it ends but does not vanish.
+    return body.get("expires_at") if body.get("object") == "file" else None
 
 
 def _labels(body: Body) -> dict[str, str]:
@@ -163,7 +174,7 @@ def _label(session: Session, of: Object) -> None:
 
 
 def _filtered(kind: str, owner: str, labels: Mapping[str, str]) -> Select[Object]:
-    query = select(Object).where(Object.kind == kind, Object.owner == owner)
+    query = _living(kind, owner)
     for key, value in labels.items():
         label = aliased(Label)
         query = query.where(

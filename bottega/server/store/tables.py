@@ -25,6 +25,7 @@ class Object(Base):
     kind: Mapped[str] = mapped_column(String(32))
     id: Mapped[str] = mapped_column(String(128))
     owner: Mapped[str] = mapped_column(String(64))
+    expires: Mapped[int | None] = mapped_column(BigInteger)  # from then on nobody sees it; seconds since 1970
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("id", sa.String(128), nullable=False),
         sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("expires", sa.BigInteger()),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.UniqueConstraint("kind", "id"),
     )
