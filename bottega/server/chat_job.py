@@ -84,9 +84,9 @@ class ChatJob:
             if step.token is not None:
                 self.drawn, counts[i] = self.drawn + 1, counts[i] + 1
                 if step.token.id in self.ends:
-                    self.drawn -= 1  # as with the end of the text, which engines do not report
-                    early = counts[i] <= self.params.min_tokens and step.finish_reason is None
-                    step = Step(None, None if early else "stop")
+                    early = counts[i] <= self.params.min_tokens
+                    self.drawn -= not early  # as with the end of the text, which engines do not report
+                    step = Step(None, step.finish_reason if early else "stop")
             piece = texts[i].push(step)
             if piece.finish_reason is not None:
                 steps.abort(i)  # a stop string or a turn's end is nothing that the engine knows of
