@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bottega.engine.activations import steady
 from bottega.engine.blocks import BlockPool, blocks_for
 from bottega.engine.lookup import Lookup
 from bottega.engine.paged_attention import BLOCK
@@ -17,6 +18,7 @@ from bottega.engine.request import Request
 from bottega.engine.scheduler import Scheduler, Span
 from bottega.engine.sequence import Sequence
 from bottega.engine.settings import EngineSettings, Statistics
+from bottega.engine.weights import Kind, pack
 from bottega.models.gpt import GPT
 from bottega.nn.sampling import Row, choose, raw_logprobs
 from bottega.nn.sampling_params import check_fits
@@ -36,9 +38,12 @@ class Core:
         self, model: GPT, end_of_text: int, settings: EngineSettings, tokenizer_json: str | None = None
     ) -> None:
         self.settings, self.end_of_text = settings, end_of_text
+        kind = _kind(model) if settings.weights == "auto" else settings.weights
+        self._head = pack(model, kind, settings.exact)
+        if settings.exact:
+            steady(model)
         self.model, self.device = model.eval(), model.tok_emb.weight.device
-        self._head = _Head(model)
-        config, dtype = model.config, torch.float32
+        config, dtype = model.config, torch.float32 if kind == "fp32" else torch.bfloat16
         wanted = settings.kv_tokens
         if wanted is None:
             all_slots = settings.slots * blocks_for(config.context_length) * BLOCK
@@ -211,12 +216,9 @@ class Core:
         return tokens
 
 
-class _Head:
-    def __init__(self, model: GPT) -> None:
-        self.model = model
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        return torch.nn.functional.linear(hidden, self.model.head_weight)
+def _kind(model: GPT) -> Kind:
+    """The kind of weights that a checkpoint has; fp16 has no kernels, and fits into fp32 alone."""
+    return "bf16" if model.tok_emb.weight.dtype == torch.bfloat16 else "fp32"
 
 
 def _rows(span: Span) -> list[Row]:

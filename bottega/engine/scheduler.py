@@ -92,9 +92,8 @@ class Scheduler:
     def _decodes(self) -> list[Span]:
         spans = []
         for sequence in [*self.running]:
-            if (
-                sequence.slot is None or sequence.pending > 1
-            ):  # it gave way to an older one; it reads a prompt
+            # One that reads its prompt has its blocks; one without a slot has just given way to an older one.
+            if sequence.slot is None or sequence.pending > 1:
                 continue
             if self._grow(sequence):
                 drafts = sequence.draft(self.settings.speculate)

@@ -139,12 +139,12 @@ def _draw(scores: Float[Tensor, "row vocabulary"], rows: Sequence[Row]) -> list[
 def _invert(mass: Float[Tensor, "row vocabulary"], noise: Float[Tensor, "row 1"]) -> list[int]:
     """The token at which the cumulative mass of each row passes its number.
 
-    In float32 the sum over 50,000 tokens would lose those that are less likely than 1e-7; in double, all of
-    them would take longer than the model. So sums of stretches are added up, and then the tokens of one.
+    In float32 the sum over 50,000 tokens would lose those that are less likely than 1e-7, and in double it
+    takes long. So the sums of stretches are added up in double, and then the tokens of the one that is met.
     """
     spare = -mass.shape[-1] % _STRETCH
     stretches = F.pad(mass, (0, spare)).view(len(mass), -1, _STRETCH)
-    ends = stretches.sum(-1, dtype=torch.double).cumsum(-1)
+    ends = stretches.sum(-1).double().cumsum(-1)
     wanted = noise * ends[:, -1:]
     # Rounding may carry the number up to the total: then it is the last stretch, or token, that has any mass.
     which = torch.minimum(_first_above(ends, wanted), torch.searchsorted(ends, ends[:, -1:].contiguous()))
