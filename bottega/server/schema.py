@@ -78,6 +78,14 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
+class ModelDeleted(BaseModel):
+    """The answer of DELETE /v1/models/{id}."""
+
+    id: str
+    object: Literal["model"] = "model"
+    deleted: Literal[True] = True
+
+
 class Error(BaseModel):
     """What went wrong, and with which field."""
 

@@ -38,7 +38,7 @@ async def read_file(request: Request, id: str, purposes: tuple[str, ...]) -> Fil
     store, owner = request.app.state.store, caller(request).id
     described = await asyncio.to_thread(store.get, "file", id, owner)
     if described is None:
-        raise ApiError(f"There is no file {id!r}.", "file", "file_not_found", 404)
+        raise ApiError(f"There is no file {id!r}.", "file", "not_found", 404)
     if described["purpose"] not in purposes:
         message = f"{id!r} is a file of purpose {described['purpose']!r}; expected {' or '.join(purposes)}."
         raise ApiError(message, "file", "invalid_value")

@@ -1,11 +1,17 @@
-"""GET /v1/models and /v1/models/{id}."""
+"""GET /v1/models, GET and DELETE /v1/models/{id}."""
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request
 
-from bottega.server.schema import ErrorAnswer, Model, ModelList
+from bottega.server.callers import caller
+from bottega.server.errors import ApiError
+from bottega.server.schema import ErrorAnswer, Model, ModelDeleted, ModelList
 from bottega.server.served import Served, find
+
+FINE_TUNED = "ft:"  # how OpenAI's names of fine-tuned models begin
 
 router = APIRouter(prefix="/v1/models")
 
@@ -24,3 +30,23 @@ async def list_models(request: Request) -> ModelList:
 async def retrieve_model(request: Request, model: str) -> Model:
     """One of them; a name may hold slashes."""
     return _describe(model, find(request, model))
+
+
+@router.delete("/{model:path}", responses={status: {"model": ErrorAnswer} for status in (403, 404)})
+async def delete_model(request: Request, model: str) -> ModelDeleted:
+    """Serve a fine-tuned model, one whose name begins with `ft:`, no longer; its folder stays as it is.
+
+    Where the server has keys, none of them owns the models that it serves, and this is refused.
+    """
+    served = find(request, model)
+    if not model.startswith(FINE_TUNED):
+        message = f"{model!r} is no fine-tuned model: only those, named {FINE_TUNED}…, can be deleted."
+        raise ApiError(message, "model", "permission_denied", 403)
+    if caller(request).id:
+        message = f"{model!r} belongs to who runs this server; a key does not allow to delete it."
+        raise ApiError(message, "model", "permission_denied", 403)
+    models: dict[str, Served] = request.app.state.models
+    del models[model]
+    if all(other.engine is not served.engine for other in models.values()):
+        await asyncio.to_thread(served.engine.close)
+    return ModelDeleted(id=model)
