@@ -12,7 +12,7 @@ INSTALL := $(PIP) --no-build-isolation --editable
 # One worker a core with one thread each; a file's tests share a worker, and so their fixtures.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: start test test-all lint clean
+.PHONY: start test test-all lint test-peers clean
 
 start: $(VENV)/.installed
 	$(BIN)/bottega quickstart
@@ -42,6 +42,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.tested: $(VENV)/.installed
 	$(INSTALL) '.[test]'
 	@touch $@
+
+# llama-cpp-python is built from source: about seven minutes on two cores.
+test-peers: $(VENV)/.tested
+	$(PIP) llama-cpp-python ctranslate2
+	$(PYTEST) tests/parity/test_llama_cpp.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

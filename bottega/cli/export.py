@@ -11,7 +11,8 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMe
 
 DESCRIPTION = """Write a model for other programs; what they cannot compute is refused with the reason.
 
-Example: bottega export runs/quickstart --to huggingface --out exported"""
+Example: bottega export runs/quickstart --to huggingface --out exported
+         bottega export runs/quickstart --to gguf --out quickstart.gguf --weights q8_0"""
 
 
 def main(argv: list[str]) -> None:
@@ -22,23 +23,35 @@ def main(argv: list[str]) -> None:
 
 def _export(
     model: Positional[str],
-    to: Literal["huggingface"],
+    to: Literal["huggingface", "gguf"],
     out: Path,
+    weights: Literal["f32", "bf16", "q8_0"] | None = None,
     json_: Annotated[bool, arg(name="json")] = False,
 ) -> None:
     """Export a model.
 
     Args:
         model: a run, a checkpoint folder, or OWNER/NAME of a repository on the Hub.
-        to: huggingface: a folder that transformers opens without code of ours.
-        out: the new folder, which must not exist yet.
+        to: huggingface: a folder that transformers opens without code of ours; gguf: a file for llama.cpp.
+        out: the new folder or file, which must not exist yet.
+        weights: how gguf stores matrices (by default f32); huggingface keeps what the checkpoint has.
         json_: print one JSON object.
     """
+    from bottega.errors import InputError
     from bottega.interop.convert import export_huggingface
     from bottega.models.load import resolve
 
-    architecture = export_huggingface(resolve(model), out)
-    if json_:
-        print(json.dumps({"folder": str(out), "to": to, "architecture": architecture}))
+    if to == "gguf":
+        from bottega.interop.gguf_file import export_gguf
+
+        architecture = export_gguf(resolve(model), out, weights or "f32")
+        opens = f"llama-server --model {out}"
     else:
-        print(f'{out} is a {architecture}: AutoModelForCausalLM.from_pretrained("{out}") opens it')
+        if weights is not None:
+            raise InputError("--weights is for --to gguf; a huggingface folder keeps the checkpoint's dtype")
+        architecture = export_huggingface(resolve(model), out)
+        opens = f'AutoModelForCausalLM.from_pretrained("{out}")'
+    if json_:
+        print(json.dumps({"out": str(out), "to": to, "architecture": architecture}))
+    else:
+        print(f"{out} is a {architecture}: {opens} opens it")
