@@ -15,9 +15,15 @@ class Lookup:
         self._indexed = LENGTH
 
     def continuation(self, tokens: Sequence[int], count: int) -> list[int]:
-        """Up to `count` tokens that followed the latest earlier occurrence of the text's end."""
+        """`count` tokens that followed the latest earlier occurrence of the text's end, or none.
+
+        Where that is so late that fewer followed, the text goes round from there.
+        """
         for end in range(self._indexed, len(tokens)):
             self._after[tuple(tokens[end - LENGTH : end])] = end
         self._indexed = max(self._indexed, len(tokens))
         start = self._after.get(tuple(tokens[-LENGTH:]))
-        return [] if start is None else list(tokens[start : start + count])
+        if start is None:
+            return []
+        followed = tokens[start : start + count]
+        return [followed[i % len(followed)] for i in range(count)]
