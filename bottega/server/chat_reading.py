@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,11 +60,16 @@ def check_fields(body: ChatRequest) -> None:
 
 def read_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """The conversation as chat templates know it: texts as one string, arguments as objects."""
-    called: set[str] = set()
-    return [_read_message(message, f"messages[{i}]", called) for i, message in enumerate(messages)]
+    called: dict[str, int] = {}
+    read = [_read_message(message, f"messages[{i}]", called) for i, message in enumerate(messages)]
+    # Templates tell the results of several calls apart by their order alone.
+    ordered: list[dict[str, Any]] = []
+    for _, run in itertools.groupby(read, lambda message: "tool_call_id" in message):
+        ordered += sorted(run, key=lambda message: called.get(message.get("tool_call_id", ""), 0))
+    return ordered
 
 
-def _read_message(message: Message, place: str, called: set[str]) -> dict[str, Any]:
+def _read_message(message: Message, place: str, called: dict[str, int]) -> dict[str, Any]:
     def refuse(what: str, code: str = "invalid_value") -> ApiError:
         return ApiError(f"{place}: {what}", place, code)
 
@@ -79,7 +85,7 @@ def _read_message(message: Message, place: str, called: set[str]) -> dict[str, A
         if message.refusal is None:
             raise refuse("a message of the assistant needs 'content', 'tool_calls' or 'refusal'.")
         content = message.refusal
-    called |= {call["id"] for call in calls}
+    called |= {call["id"]: len(called) + k for k, call in enumerate(calls)}
     read: dict[str, Any] = {"role": message.role, "content": content or ""}
     if message.name:
         read["name"] = message.name

@@ -133,7 +133,7 @@ def _check_strict(schema: Any, param: str, place: str) -> None:
         return
     properties = schema.get("properties")
     if isinstance(properties, dict) or schema.get("type") == "object":
-        names = set(properties or {})
+        names = set(properties) if isinstance(properties, dict) else set()
         required = schema.get("required", [])
         if schema.get("additionalProperties") is not False:
             message = f"In {place}, 'strict' needs \"additionalProperties\": false in every object."

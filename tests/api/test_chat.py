@@ -76,6 +76,20 @@ def test_every_role_and_form_of_content(client: openai.OpenAI, tokenizer: Tokeni
     assert answer.choices[0].message.content == completion.choices[0].text
 
 
+def test_results_are_read_in_the_order_of_their_calls(client: openai.OpenAI) -> None:
+    calls = [CALL, CALL | {"id": "call_2"}]
+    results: list[Any] = [
+        {"role": "tool", "content": "first", "tool_call_id": "call_1"},
+        {"role": "tool", "content": "second", "tool_call_id": "call_2"},
+    ]
+    before = [USER, {"role": "assistant", "content": None, "tool_calls": calls}]
+    answers = [
+        ask(client, messages=before + order, seed=1).choices[0].message.content
+        for order in (results, results[::-1], [results[0] | {"content": "second"}, results[1]])
+    ]
+    assert answers[0] == answers[1] != answers[2]
+
+
 def test_an_answer_ends_with_its_turn(client: openai.OpenAI, tokenizer: Tokenizer) -> None:
     end = {str(tokenizer.special_tokens["<|im_end|>"]): 100}
     answer = ask(client, logit_bias=end, logprobs=True)
