@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from bottega import __version__
 from bottega.server import errors
+from bottega.server.batch_runner import Batches, lifespan
 from bottega.server.bodies import Bodies
 from bottega.server.door import Door, Doorkeeper
 from bottega.server.key_guard import KeyGuard
@@ -15,6 +16,7 @@ from bottega.server.metrics import Metrics
 from bottega.server.request_log import RequestLog
 from bottega.server.routes import (
     answers,
+    batches,
     chat,
     classifications,
     completions,
@@ -45,9 +47,10 @@ def create_app(
     Without a `store` what clients create is forgotten with the application.
     """
     # The interactive pages would load their scripts from elsewhere; /openapi.json describes every route.
-    app = FastAPI(title="Bottega", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Bottega", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.models = dict(served)
     app.state.store, app.state.max_file_bytes = store or Store.temporary(), settings.max_file_bytes
+    app.state.batches = Batches(app, app.state.store, app.state.models)
     errors.install(app)
     app.state.door, app.state.metrics = Door(), Metrics(served)
     for name, one in served.items():
@@ -64,6 +67,7 @@ def create_app(
     app.include_router(embeddings.router)
     app.include_router(tokenizer.router)
     app.include_router(files.router)
+    app.include_router(batches.router)
     for era in (answers, classifications, edits, engines):
         app.include_router(era.router)
     pages.mount(app)

@@ -166,40 +166,37 @@ def test_an_id_is_no_path(url: str, id: str):
 
 
 @pytest.mark.parametrize(
-    ("form", "said"),
+    ("fields", "said"),
     [
-        ({"data": {"purpose": "vision"}}, "Missing required parameter: 'file'"),
-        ({"files": {"file": b"x"}}, "Missing required parameter: 'purpose'"),
-        ({"files": {"file": b"x"}, "data": {"purpose": "batch_output"}}, "'purpose' must be one of"),
-        (
-            {"files": {"file": b"x"}, "data": {"purpose": "vision", "colour": "red"}},
-            "Unknown parameter: 'colour'",
-        ),
-        ({"files": {"file": b"x"}, "data": {"purpose": ["vision", "batch"]}}, "more than once"),
-        ({"files": {"purpose": b"x"}, "data": {"file": "x"}}, "'file' must be a file"),
-        (
-            {"files": {"file": b"x"}, "data": {"purpose": "vision", "expires_after[seconds]": "9" * 5000}},
-            "expires_after",
-        ),
+        ({"purpose": "vision"}, "Missing required parameter: 'file'"),
+        ({"file": b"x"}, "Missing required parameter: 'purpose'"),
+        ({"file": b"x", "purpose": "batch_output"}, "'purpose' must be one of"),
+        ({"file": b"x", "purpose": b"vision"}, "cannot be read"),
+        ({"file": "x", "purpose": "vision"}, "'file' must be a file"),
+        ({"file": b"x", "purpose": "vision", "colour": "red"}, "Unknown parameter: 'colour'"),
+        ({"file": b"x", "purpose": "vision", "expires_after[seconds]": "9" * 5000}, "expires_after"),
         (
             {
-                "files": {"file": b"x"},
-                "data": {
-                    "purpose": "vision",
-                    "expires_after[anchor]": "created_at",
-                    "expires_after[seconds]": "60",
-                },
+                "file": b"x",
+                "purpose": "vision",
+                "expires_after[anchor]": "created_at",
+                "expires_after[seconds]": "60",
             },
             "3600 to 2592000",
         ),
     ],
 )
-def test_a_wrong_form_is_refused(url: str, form: dict[str, Any], said: str):
-    answer = httpx.post(
-        url + "/v1/files", **{"files": {"_": (None, "")} if "files" not in form else {}} | form
-    )
+def test_a_wrong_form_is_refused(url: str, fields: dict[str, str | bytes], said: str):
+    form = [(name, ("x" if isinstance(value, bytes) else None, value)) for name, value in fields.items()]
+    answer = httpx.post(url + "/v1/files", files=form)
     assert answer.status_code == 400
-    assert said in answer.json()["error"]["message"] or "'_'" in answer.json()["error"]["message"]
+    assert said in answer.json()["error"]["message"]
+
+
+def test_a_field_is_given_once(url: str):
+    twice = [("file", ("x", b"x")), ("purpose", (None, "vision")), ("purpose", (None, "batch"))]
+    answer = httpx.post(url + "/v1/files", files=twice)
+    assert answer.status_code == 400 and "more than once" in answer.json()["error"]["message"]
 
 
 def test_what_is_no_form_is_refused(url: str):
@@ -280,7 +277,8 @@ def test_a_file_is_invisible_to_other_keys(url: str, store: Store):
 def test_a_kill_loses_no_file_that_was_acknowledged(tmp_path: Path):
     """A server process that is killed while clients upload: what was answered is there, whole."""
     program = (
-        "import sys; from bottega.server.run import serve; from bottega.server.settings import ServerSettings;"
+        "import sys; from bottega.server.run import serve;"
+        "from bottega.server.settings import ServerSettings;"
         "serve({}, port=int(sys.argv[1]), settings=ServerSettings(state=sys.argv[2], log_level='warning'))"
     )
     with socket.socket() as free:
