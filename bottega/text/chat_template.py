@@ -112,20 +112,18 @@ class ChatTemplate:
         add_generation_prompt: bool,
     ) -> Parts:
         given = [dict(message) for message in messages]
-        data = {"messages": given, "tools": list(tools) if tools else None}
-        variables: dict[str, Any] = {"add_generation_prompt": add_generation_prompt}
+        data: dict[str, Any] = {"messages": given, "tools": list(tools) if tools else None}
+        data["add_generation_prompt"] = add_generation_prompt
         if not self._sources:
-            return render(CHATML, variables, data)
+            return render(CHATML, {}, data)
         source = self._sources.get("tool_use" if tools else "default") or self._sources["default"]
         if "developer" not in source:  # OpenAI's newer name for the system's words
             for message in given:
                 if message["role"] == "developer":
                     message["role"] = "system"
-        key = f"{add_generation_prompt} {source}"
-        if key not in self._processes:
-            names = _special_names(self._tokenizer.config)
-            self._processes[key] = TemplateProcess(source, variables | names)
-        return self._processes[key].render(data)
+        if source not in self._processes:
+            self._processes[source] = TemplateProcess(source, _special_names(self._tokenizer.config))
+        return self._processes[source].render(data)
 
 
 def _sources(given: object) -> dict[str, str]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import openai
 import pytest
 
+from bottega.server.chat_job import ChatJob
+from bottega.server.chat_schema import ChatRequest
+from bottega.server.errors import ApiError
 from bottega.text.chat_template import ChatTemplate
 from bottega.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from conftest import Running
 
 TALK: list[Any] = [
     {"role": "system", "content": "Be brief."},
@@ -253,6 +261,40 @@ def test_what_is_refused(client: openai.OpenAI, fields: dict[str, Any], param: s
         ask(client, **fields)
     assert refused.value.status_code == (404 if code == "model_not_found" else 400)
     assert (refused.value.body["param"], refused.value.body["code"]) == (param, code)  # type: ignore[index]
+
+
+def test_models_with_templates_of_their_own(running: Running, tokenizer: Tokenizer) -> None:
+    def job(config: dict[str, Any], **fields: Any) -> ChatJob:
+        served = replace(running.served, tokenizer=Tokenizer(json.loads(tokenizer.to_json()), config))
+        body = ChatRequest.model_validate({"model": "bardi", "messages": [USER], "max_tokens": 4} | fields)
+        try:
+            return ChatJob(body, served)
+        finally:
+            served.chat.close()
+
+    own = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|endoftext|>{% endfor %}"
+    found = job({"chat_template": own})
+    assert tokenizer.decode(found.prompt) == "user: x<|endoftext|>"
+    assert found.ends == {tokenizer.end_of_text}
+    for template, fields, reason in (
+        (own, {"tools": [TOOL]}, "no place for tools"),
+        (own, {"messages": [USER | {"name": "leonardo"}]}, r"no place for messages\[0\].name"),
+        ("{{ messages[0].content | upper }}", {}, "changes contents"),
+        ("{{ raise_exception('only twins') }}", {}, "only twins"),
+    ):
+        with pytest.raises(ApiError, match=reason) as refused:
+            job({"chat_template": template}, **fields)
+        assert (refused.value.param, refused.value.status) == ("messages", 400)
+
+
+def test_a_model_that_cannot_chat(running: Running, tokenizer: Tokenizer) -> None:
+    definition = json.loads(tokenizer.to_json())
+    definition["added_tokens"] = [one for one in definition["added_tokens"] if "im_" not in one["content"]]
+    served = replace(running.served, tokenizer=Tokenizer(definition))
+    body = ChatRequest.model_validate({"model": "bardi", "messages": [USER]})
+    with pytest.raises(ApiError, match="no chat template") as refused:
+        ChatJob(body, served)
+    assert (refused.value.param, refused.value.code) == ("model", "unsupported_value")
 
 
 def test_the_document_describes_the_route(http: httpx.Client) -> None:
