@@ -10,6 +10,7 @@ from bottega import __version__
 from bottega.server import errors
 from bottega.server.batch_runner import Batches, lifespan
 from bottega.server.bodies import Bodies
+from bottega.server.description import describe
 from bottega.server.door import Door, Doorkeeper
 from bottega.server.key_guard import KeyGuard
 from bottega.server.metrics import Metrics
@@ -53,7 +54,7 @@ def create_app(
     app.state.batches = Batches(app, app.state.store, app.state.models)
     errors.install(app)
     app.state.door, app.state.metrics = Door(), Metrics(served)
-    for name, one in served.items():
+    for name, one in reversed(served.items()):  # a model with several names is counted under the first
         one.engine.on_submit = watch(app.state.metrics, name)
     app.add_middleware(Bodies, max_bytes=settings.max_body_bytes, patience=settings.body_timeout)
     if loopback_only:
@@ -72,4 +73,5 @@ def create_app(
         app.include_router(era.router)
     pages.mount(app)
     app.include_router(health.router)
+    describe(app)
     return app

@@ -71,11 +71,13 @@ class Metrics:
 
 class _Engines(Collector):
     def __init__(self, served: Mapping[str, Served]) -> None:
-        self._served = served
+        # A model with several names is counted once, under the first.
+        first = {id(one): name for name, one in reversed(served.items())}
+        self._engines = {name: one.engine for name, one in served.items() if first[id(one)] == name}
 
     def collect(self) -> Iterator[Metric]:
         """What the engines tell of themselves now."""
-        told = {name: one.engine.statistics for name, one in self._served.items()}
+        told = {name: engine.statistics for name, engine in self._engines.items()}
         for field in fields(Statistics):
             kind = GaugeMetricFamily if field.name in _GAUGES else CounterMetricFamily
             text = _GAUGES.get(field.name) or _COUNTERS[field.name]
@@ -84,6 +86,6 @@ class _Engines(Collector):
                 family.add_metric([name], getattr(statistics, field.name))
             yield family
         ready = GaugeMetricFamily("bottega_engine_ready", "1 where the engine answers.", labels=("model",))
-        for name, one in self._served.items():
-            ready.add_metric([name], float(one.engine.ready))
+        for name, engine in self._engines.items():
+            ready.add_metric([name], float(engine.ready))
         yield ready
