@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import jsonschema
+import openai
 import pytest
 import torch
 import yaml
@@ -236,3 +239,98 @@ def test_refusals(
     assert (answer.status_code, error["type"]) == (status, "invalid_request_error")
     assert param is None or error["param"] == param
     assert code is None or error["code"] == code
+
+
+def test_a_label_is_chosen_among_the_labels(http: httpx.Client) -> None:
+    answer = post(http, "/v1/classifications", **REVIEW, return_prompt=True)
+    assert answer["object"] == "classification"
+    assert (answer["model"], answer["search_model"]) == ("bardi", "bardi")
+    assert answer["label"] in ("Positive", "Negative")
+    assert answer["completion"].startswith("cmpl-")
+    assert "file" not in answer
+    selected = {one["document"]: (one["text"], one["label"]) for one in answer["selected_examples"]}
+    assert selected == {i: (text, label.capitalize()) for i, (text, label) in enumerate(REVIEWS)}
+    assert answer["prompt"].endswith(f"Text: {REVIEW['query']}\nLabel:")
+    assert all(f"Text: {text}\nLabel: {label}\n" in answer["prompt"] for text, label in selected.values())
+
+
+def test_the_fields_of_classifications(http: httpx.Client, tokenizer: Tokenizer) -> None:
+    labels = ["positive", "Negative", "neutral"]
+    answer = post(
+        http, "/v1/classifications", **REVIEW, labels=labels, logprobs=2, logit_bias={}, user="apprentice-7"
+    )
+    completion = answer["completion"]
+    assert completion["object"] == "text_completion"
+    assert completion["choices"][0]["text"] == f" {answer['label']}"
+    assert len(completion["choices"][0]["logprobs"]["tokens"]) >= 1
+    assert "prompt" not in answer
+    drawn = {
+        post(http, "/v1/classifications", **REVIEW, labels=labels, temperature=2.0)["label"]
+        for _ in range(12)
+    }
+    assert drawn <= {"Positive", "Negative", "Neutral"}
+    assert len(drawn) > 1
+    only = [[text, "Neutral"] for text, _ in REVIEWS]
+    assert post(http, "/v1/classifications", **REVIEW | {"examples": only})["label"] == "Neutral"
+    for letter, chosen in [("P", {"Positive"}), ("N", {"Negative", "Neutral"})]:
+        bias = {str(tokenizer.encode(letter)[0]): 100}
+        biased = post(http, "/v1/classifications", **REVIEW, labels=labels, logit_bias=bias)
+        assert biased["label"] in chosen
+
+
+LINES = {
+    "search": [{"text": text, "metadata": f"note {i}"} for i, text in enumerate(TEXT)],
+    "answers": [{"text": "Puppy A is happy.\nPuppy B is sad.", "metadata": {"shelf": 7}}, {"text": TEXT[0]}],
+    "classifications": [{"text": text, "label": label, "metadata": "seen"} for text, label in REVIEWS],
+}
+
+
+@pytest.fixture
+def files(client: openai.OpenAI) -> Iterator[dict[str, str]]:
+    """An uploaded file of each purpose: its id."""
+    ids = {}
+    for purpose, lines in LINES.items():
+        content = "\n".join(json.dumps(line) for line in lines).encode()
+        ids[purpose] = client.files.create(file=("lines.jsonl", content), purpose=purpose).id  # type: ignore[arg-type]
+    yield ids
+    for id in ids.values():
+        client.files.delete(id)
+
+
+def test_a_file_is_searched(http: httpx.Client, files: dict[str, str]) -> None:
+    path, query = "/v1/engines/bardi/search", "the sweeping of the floor"
+    inline = post(http, path, documents=TEXT, query=query)["data"]
+    found = post(http, path, file=files["search"], query=query, return_metadata=True)["data"]
+    assert [one["score"] for one in found] == sorted((one["score"] for one in inline), reverse=True)
+    assert all(one["text"] == TEXT[one["document"]] for one in found)
+    assert all(one["metadata"] == f"note {one['document']}" for one in found)
+    (best,) = post(http, path, file=files["search"], query=query, max_rerank=1)["data"]
+    assert best["document"] == 1  # the only one with these words
+    assert "metadata" not in best
+    lines = post(http, path, file=files["answers"], query="puppy", return_metadata=True)["data"]
+    assert {one["document"]: one["metadata"] for one in lines} == {0: {"shelf": 7}, 1: {"shelf": 7}, 2: None}
+
+
+def test_answers_and_classifications_from_files(http: httpx.Client, files: dict[str, str]) -> None:
+    fields = QUESTION | {"documents": None, "file": files["answers"]}
+    answer = post(
+        http, "/v1/answers", **fields, return_metadata=True, expand=["file", "completion"], max_rerank=2
+    )
+    assert {one["text"] for one in answer["selected_documents"]} == {"Puppy A is happy.", "Puppy B is sad."}
+    assert all(one["metadata"] == {"shelf": 7} for one in answer["selected_documents"])
+    assert (answer["file"]["id"], answer["file"]["purpose"]) == (files["answers"], "answers")
+    fields = {"model": "bardi", "query": "What a day", "file": files["classifications"]}
+    labelled = post(http, "/v1/classifications", **fields, max_examples=2, return_metadata=True)
+    assert len(labelled["selected_examples"]) == 2
+    assert all(one["metadata"] == "seen" for one in labelled["selected_examples"])
+    assert labelled["file"] == files["classifications"]
+
+
+def test_a_file_for_something_else_is_refused(http: httpx.Client, files: dict[str, str]) -> None:
+    for path, fields in [
+        ("/v1/engines/bardi/search", {"query": "x", "file": files["classifications"]}),
+        ("/v1/answers", QUESTION | {"documents": None, "file": files["classifications"]}),
+        ("/v1/classifications", {"model": "bardi", "query": "x", "file": files["search"]}),
+    ]:
+        answer = http.post(path, json=fields)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file")
