@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from bottega.server.store.store import Body, Store, put
+from bottega.server.store.store import Body, Store
 from bottega.server.store.tables import Object
 
 _LEFTOVER_SECONDS = 86_400  # the age from which a content without an owner is no upload under way
@@ -80,15 +79,6 @@ def delete_file(store: Store, id: str, owner: str) -> bool:
         return False
     (store.files / id).unlink(missing_ok=True)
     return True
-
-
-def add_line_file(session: Session, store: Store, lines: Iterable[bytes], body: Body, owner: str) -> None:
-    """Keep lines as a file within a transaction; `body`'s size is set to theirs."""
-    with draft(store) as file:
-        file.writelines(lines)
-        body = body | {"bytes": file.tell()}
-        keep(store, file, body["id"])
-        put(session, "file", body["id"], body, owner)
 
 
 def sweep(store: Store) -> int:
