@@ -79,6 +79,20 @@ def gpt_sizes(path: str | Path) -> tuple[int, int]:
     return config["context_length"], config["vocab_size"]
 
 
+def fim_rate(path: str | Path) -> float:
+    """The share of its training text that a model saw rearranged to fill in the middle; 0 where none is said.
+
+    Raises InputError where it is no share.
+    """
+    from bottega.interop.locate import read_json
+
+    folder = resolve(path)
+    share = read_json(folder / "config.json").get("fim_rate") or 0.0
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise InputError(f"{folder}: config.json: fim_rate is {share!r}; expected a share from 0 to 1")
+    return share
+
+
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """The tokenizer of a run, a checkpoint folder or a Hub repository; InputError where it has none."""
     from bottega.text.tokenizer import Tokenizer

@@ -13,6 +13,7 @@ from bottega.errors import BottegaError
 from bottega.nn.steps import FinishReason, Step
 from bottega.server.errors import envelope
 from bottega.server.grammars import grammar_of
+from bottega.server.insertion import surround
 from bottega.server.pieces import Piece, Pieces, Placed, legacy_logprobs, place
 from bottega.server.reading import (
     Prompt,
@@ -33,6 +34,8 @@ class Job:
         check_combinations(body)
         self.body, self.served = body, served
         self.prompts = read_prompts(body, served)
+        if body.suffix:
+            self.prompts = surround(self.prompts, body.suffix, served, body.model)
         self.params = sampling_params(body, served)
         check_context(self.prompts, self.params, served, body.model)
         self.n = body.n or 1
@@ -96,7 +99,7 @@ class Job:
         yield "data: [DONE]\n\n"
 
     def _echo(self, prompt: Prompt, step: Step) -> Piece:
-        tokens = place(self.served.tokenizer, step.prompt) if prompt.text else []
+        tokens = place(self.served.tokenizer, step.prompt[prompt.shown]) if prompt.text else []
         return Piece(prompt.text, tokens, None, echo=True)
 
     def _choice(self, piece: Piece, index: int) -> Choice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bottega.nn.sampling_params import SamplingParams
 from bottega.server.errors import ApiError
@@ -20,13 +20,11 @@ class Prompt:
 
     ids: list[int]
     text: str
+    shown: slice = field(default_factory=lambda: slice(None))  # which of the ids are the client's prompt
 
 
 def check_combinations(body: CompletionRequest) -> None:
-    """Refuse what the fields together, or this kind of model, cannot do."""
-    if body.suffix:
-        message = f"The model {body.model!r} was not trained for insertion, so 'suffix' is not supported."
-        raise ApiError(message, "suffix", "unsupported_value")
+    """Refuse what the fields cannot do together."""
     if body.best_of is not None and body.best_of < (body.n or 1):
         raise ApiError(
             f"'best_of' ({body.best_of}) must be at least 'n' ({body.n}).", "best_of", "invalid_value"

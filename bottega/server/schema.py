@@ -16,7 +16,9 @@ class CompletionRequest(SamplingFields):
     prompt: Text | list[Text] | list[int] | list[list[int]] | None = Field(
         default=None, description="One prompt or several, as text or token ids; none begins a new document."
     )
-    suffix: str | None = Field(default=None, description="Only for models trained for insertion.")
+    suffix: Text | None = Field(
+        default=None, description="What follows the completion; only for models trained for insertion."
+    )
     max_tokens: int | None = Field(
         default=None, ge=0, description="16 by default; 0 with echo scores the prompt."
     )

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bottega.data.fim import FillInMiddle
 from bottega.engine.engine import Engine
 from bottega.engine.settings import EngineSettings
-from bottega.models.load import load_tokenizer
+from bottega.models.load import fim_rate, load_tokenizer
 from bottega.server.errors import ApiError
 from bottega.text.chat_template import ChatTemplate
 from bottega.text.tokenizer import Tokenizer
@@ -27,6 +28,7 @@ class Served:
     engine: Engine
     tokenizer: Tokenizer
     created: int = field(default_factory=lambda: int(time.time()))
+    fill_in_middle: FillInMiddle | None = None  # for a model that was trained for it
 
     @classmethod
     def start(cls, path: str | Path, settings: EngineSettings | None = None) -> Served:
@@ -38,10 +40,11 @@ class Served:
         try:
             tokenizer = load_tokenizer(path)
             _ = tokenizer.end_of_text  # raises where there is none: such a model cannot be served
+            inserts = FillInMiddle(tokenizer) if fim_rate(path) else None
         except BaseException:
             engine.close()
             raise
-        return cls(engine, tokenizer)
+        return cls(engine, tokenizer, fill_in_middle=inserts)
 
     @cached_property
     def chat(self) -> ChatTemplate:
