@@ -16,7 +16,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from ctypes import c_int, c_long, c_void_p
+from ctypes import c_float, c_int, c_long, c_void_p
 from pathlib import Path
 
 import torch  # noqa: F401  before the library: whoever is loaded first brings the OpenMP that both use
@@ -34,7 +34,7 @@ CHOICES = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-mcpu=
 _SIGNATURES = {
     "attend": [c_void_p] * 7 + [c_long] * 9 + [c_int] * 2,
     "store_kv": [c_void_p] * 7 + [c_long] * 7 + [c_int] * 2,
-    "linear": [c_void_p] * 5 + [c_long] * 3 + [c_int] * 2,
+    "linear": [c_void_p] * 7 + [c_long] * 3 + [c_float] + [c_int] * 3,
 }
 
 

@@ -145,25 +145,86 @@ void multiply(const Inputs &in, long rows, const Weights &weights, const float *
     }
 }
 
-// One row of x as int8 with a scale for each group of inputs; the last group is filled up with zeros.
-void quantise(const float *x, long n, long groups, int offset, int8_t *q, float *scales, int32_t *offsets) {
+// What happens to a row before it is multiplied: nothing, a norm, or the activation of the layer before.
+enum Step { NOTHING, LAYERNORM, RMSNORM, GELU_TANH, GELU, SWIGLU };
+
+struct Before {
+  int step;
+  const float *weight, *bias;  // of the norms; the bias may be null
+  float epsilon;
+};
+
+INLINE F sigmoid(F x) { return splat(1.0f) / (splat(1.0f) + exponential(-x)); }
+
+INLINE F gelu_tanh(F x) {
+  const F cubic = x * fused(x * x, splat(0.044715f), splat(1.0f));
+  return x * sigmoid(cubic * 1.5957691216f);
+}
+
+// x · Φ(x), with erf by Abramowitz & Stegun (1964), 7.1.26: its error is 1.5e-7.
+INLINE F gelu(F x) {
+  const F z = x * 0.70710678f, size = larger(z, -z);
+  const F t = splat(1.0f) / fused(size, splat(0.3275911f), splat(1.0f));
+  F p = splat(1.061405429f);
+  for (float coefficient : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
+    p = fused(p, t, splat(coefficient));
+  const F tail = p * t * exponential(-(z * z));  // erfc(size)
+  return x * 0.5f * (z > splat(0.0f) ? splat(2.0f) - tail : tail);
+}
+
+// `out` has room for whole groups; what lies behind n becomes zero. SwiGLU reads 2n inputs: gate, then values.
+void prepare(const Before &before, const float *x, long n, long padded, float *out) {
+  F first = {}, second = {};
+  float mean = 0, factor = 1;
+  if (before.step == LAYERNORM || before.step == RMSNORM) {
+    if (before.step == LAYERNORM) {
+      for (long k = 0; k < n; k += LANES) first += load_part(x + k, n - k);
+      mean = sum(first) / float(n);
+    }
+    for (long k = 0; k < n; k += LANES) {
+      const F v = load_part(x + k, n - k) - mean;
+      second = fused(v, v, second);
+    }
+    float square = sum(second);
+    square -= float(-n & (LANES - 1)) * mean * mean;  // the lanes behind the end
+    factor = 1.0f / __builtin_sqrtf(square / float(n) + before.epsilon);
+  }
+  for (long k = 0; k < padded; k += LANES) {
+    const long left = n - k;
+    if (left <= 0) {
+      store(out + k, splat(0.0f));
+      continue;
+    }
+    F v = load_part(x + k, left);
+    switch (before.step) {
+      case LAYERNORM:
+      case RMSNORM:
+        v = (v - mean) * factor * load_part(before.weight + k, left);
+        if (before.bias) v += load_part(before.bias + k, left);
+        break;
+      case GELU_TANH: v = gelu_tanh(v); break;
+      case GELU: v = gelu(v); break;
+      case SWIGLU: v = v * sigmoid(v) * load_part(x + n + k, left); break;
+    }
+    store(out + k, v);
+  }
+}
+
+// A prepared row as int8, with a scale for each group of inputs.
+void quantise(const float *x, long groups, int offset, int8_t *q, float *scales, int32_t *offsets) {
+  typedef int8_t Bytes __attribute__((vector_size(16)));
+  const F magic = splat(12582912.0f);  // rounds to nearest, ties to even
   for (long g = 0; g < groups; g++) {
-    const long begin = g * GROUP, count = n - begin < GROUP ? n - begin : GROUP;
-    float values[GROUP] = {};
-    memcpy(values, x + begin, count * sizeof(float));
-    F high = splat(0.0f);
-    for (int i = 0; i < GROUP; i += LANES) {
-      const F v = load(values + i);
-      high = larger(high, larger(v, -v));
-    }
-    const float top = maximum(high), inverse = top > 0 ? 127.0f / top : 0.0f;
+    const F low = load(x + g * GROUP), high = load(x + g * GROUP + LANES);
+    const float top = maximum(larger(larger(low, -low), larger(high, -high)));
+    const float inverse = top > 0 ? 127.0f / top : 0.0f;
+    const I a = (I)(fused(low, splat(inverse), magic)) - (I)magic;
+    const I b = (I)(fused(high, splat(inverse), magic)) - (I)magic;
+    const Bytes bytes[2] = {__builtin_convertvector(a, Bytes), __builtin_convertvector(b, Bytes)};
+    memcpy(q + g * GROUP, bytes, GROUP);
+    const I both = a + b;
     int32_t total = 0;
-    for (int i = 0; i < GROUP; i++) {
-      const float magic = 12582912.0f;  // rounds to nearest, ties to even
-      const int32_t level = int32_t(values[i] * inverse + magic - magic);
-      q[begin + i] = int8_t(level);
-      total += level;
-    }
+    for (int i = 0; i < LANES; i++) total += both[i];
     scales[g] = top / 127.0f;
     offsets[g] = -offset * total;
   }
@@ -171,37 +232,41 @@ void quantise(const float *x, long n, long groups, int offset, int8_t *q, float 
 
 }  // namespace
 
-// x: (rows, n_in) contiguous, y: (rows, n_out). `scales`: int8: float, a channel each (whole panels);
-// int4: bf16, [panel][group][channel]. `bias`: whole panels, or null.
-extern "C" void linear(const float *x, const int32_t *words, const void *scales, const float *bias, float *y,
-                       long rows, long n_in, long n_out, int kind, int threads) {
-  thread_local std::vector<int32_t> buffer;
-  Weights weights{words, (const uint16_t *)scales, n_in, 0};
-  Inputs in{(const int32_t *)x, nullptr, nullptr, n_in, 0};
+// x: (rows, n_in) contiguous, for SwiGLU (rows, 2 n_in); y: (rows, n_out). `scales`: int8: float, a channel each
+// (whole panels); int4: bf16, [panel][group][channel]. `bias`: whole panels, or null.
+extern "C" void linear(const float *x, const int32_t *words, const void *scales, const float *bias,
+                       const float *norm_weight, const float *norm_bias, float *y, long rows, long n_in, long n_out,
+                       float epsilon, int step, int kind, int threads) {
   if (rows < 1) return;
-  if (kind == BF16) {
-    in.stride = weights.steps = (n_in + 1) / 2;
-    buffer.assign(rows * in.stride, 0);
-    int32_t *to = buffer.data();
-#pragma omp parallel for schedule(static) num_threads(threads) if (rows > 16)
-    for (long r = 0; r < rows; r++) {
-      uint16_t *row = (uint16_t *)(to + r * in.stride);
-      for (long k = 0; k < n_in; k++) row[k] = to_bf16(x[r * n_in + k]);
+  thread_local std::vector<int32_t> buffer;
+  const Before before{step, norm_weight, norm_bias, epsilon};
+  const long groups = (n_in + GROUP - 1) / GROUP, padded = groups * GROUP;
+  const long x_stride = step == SWIGLU ? 2 * n_in : n_in;
+  const long inputs = kind == FP32 ? 1 : kind == BF16 ? 2 : kind == INT8 ? 4 : 8;  // in a word of weights
+  const Weights weights{words, (const uint16_t *)scales, ((kind < INT8 ? n_in : padded) + inputs - 1) / inputs, groups};
+  const long stride = kind == FP32 ? padded : kind == BF16 ? padded / 2 : padded / 4;
+  buffer.resize(rows * (stride + 2 * groups));
+  int32_t *const q = buffer.data(), *const offsets = q + rows * stride;
+  float *const factors = (float *)(offsets + rows * groups);
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows > 8)
+  for (long r = 0; r < rows; r++) {
+    int32_t *to = q + r * stride;
+    if (kind == FP32) {
+      prepare(before, x + r * x_stride, n_in, padded, (float *)to);
+      continue;
     }
-    in.words = to;
-  } else if (kind == INT8 || kind == INT4) {
-    in.groups = weights.groups = (n_in + GROUP - 1) / GROUP;
-    in.stride = in.groups * GROUP / 4;
-    weights.steps = kind == INT8 ? in.stride : in.stride / 2;
-    buffer.resize(rows * (in.stride + 2 * in.groups));
-    int32_t *q = buffer.data(), *offsets = q + rows * in.stride;
-    float *factors = (float *)(offsets + rows * in.groups);
-#pragma omp parallel for schedule(static) num_threads(threads) if (rows > 16)
-    for (long r = 0; r < rows; r++)
-      quantise(x + r * n_in, n_in, in.groups, kind == INT8 ? 128 : 8, (int8_t *)(q + r * in.stride),
-               factors + r * in.groups, offsets + r * in.groups);
-    in.words = q, in.scales = factors, in.offsets = offsets;
+    thread_local std::vector<float> row;
+    row.resize(padded);
+    prepare(before, x + r * x_stride, n_in, padded, row.data());
+    if (kind == BF16)
+      for (long k = 0; k < padded; k += LANES) {
+        const H v = to_bf16(load(row.data() + k));
+        memcpy((uint16_t *)to + k, &v, sizeof v);
+      }
+    else
+      quantise(row.data(), groups, kind == INT8 ? 128 : 8, (int8_t *)to, factors + r * groups, offsets + r * groups);
   }
+  const Inputs in{q, factors, offsets, stride, groups};
   const float *channel_scales = kind == INT8 ? (const float *)scales : nullptr;
   switch (kind) {
     case FP32: return multiply<FP32>(in, rows, weights, channel_scales, bias, y, n_out, threads);

@@ -59,7 +59,18 @@ static INLINE float scalar(uint16_t x) {
   return v;
 }
 
+// The first n lanes; the others are zero.
+static INLINE F load_part(const float *p, long n) {
+  F v = {};
+  memcpy(&v, p, (n < LANES ? n : LANES) * sizeof(float));
+  return v;
+}
+
 // Round to nearest, ties to even; a NaN stays one.
+static INLINE H to_bf16(F x) {
+  const U bits = (U)x, even = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  return __builtin_convertvector((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16 | 64) : even, H);
+}
 static INLINE uint16_t to_bf16(float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);

@@ -14,6 +14,8 @@ a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -43,16 +45,44 @@ def pack(model: GPT, kind: Kind, exact: bool) -> nn.Module:
         model.head = nn.Identity()  # type: ignore[assignment]
     for block in model.blocks:
         assert isinstance(block, Block)
-        for layer in (block.attn, block.mlp):
-            for name, linear in list(layer.named_children()):
-                if isinstance(linear, nn.Linear):
-                    setattr(layer, name, PackedLinear(linear.weight, linear.bias, kind, exact))
+        _pack_block(block, kind, exact)
     table = model.tok_emb.weight.detach().to(torch.float32 if kind == "fp32" else torch.bfloat16)
     model.tok_emb = nn.Identity()  # type: ignore[assignment]
     for parameter in model.parameters():  # norms and positions: few, and they keep the residuals in fp32
         parameter.data = parameter.data.float()
     model.tok_emb = Embedding(table)  # type: ignore[assignment]
     return head
+
+
+def _pack_block(block: Block, kind: Kind, exact: bool) -> None:
+    """Swap a block's linear layers; norms and activations go into the layers that read what they make."""
+
+    def packed(linear: nn.Linear, before: nn.Module | None = None) -> nn.Module:
+        return PackedLinear(linear.weight, linear.bias, kind, exact, before)
+
+    attn, mlp = block.attn, block.mlp
+    attn.out = packed(attn.out)  # type: ignore[assignment]
+    norm1, norm2 = (None, None) if block.post_norm else (block.norm1, block.norm2)
+    attn.qkv = packed(attn.qkv, norm1)  # type: ignore[assignment]
+    block.mlp = nn.Sequential(packed(mlp.up, norm2), packed(mlp.down, ACTIVATIONS[mlp.kind]()))  # type: ignore[assignment]
+    if not block.post_norm:
+        block.norm1, block.norm2 = nn.Identity(), nn.Identity()
+
+
+class SwiGLU(nn.Module):
+    """silu(gate) · values (Shazeer 2020), of (..., 2 n) with the gate first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Half the width."""
+        gate, values = x.chunk(2, -1)
+        return F.silu(gate) * values
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, "tanh"),
+    "swiglu": SwiGLU,
+}
 
 
 class Embedding(nn.Module):
@@ -70,12 +100,17 @@ class Embedding(nn.Module):
 class PackedLinear(nn.Module):
     """y = x Wᵀ + b with `weight` (out, in) kept as `kind`: (..., in) to fp32 (..., out).
 
+    `before` is a norm or an activation that x goes through first, in the same pass of the kernel.
+
     The tensors are no buffers: they were packed for one device and precision; no later cast may touch them.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, kind: Kind, exact: bool) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, kind: Kind, exact: bool, before: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.kind, self.exact = kind, exact
+        self.before = before
+        self.kind, self.exact, self._kind = kind, exact, KINDS.index(kind)
         self.n_out, self.n_in = weight.shape
         self.library = kernels.library() if weight.device.type == "cpu" else None
         words, scales = quantise(weight.detach(), kind)
@@ -87,7 +122,9 @@ class PackedLinear(nn.Module):
                 scales = scales.view(-1, PANEL, scales.shape[1]).transpose(1, 2).contiguous()
             bias = None if bias is None else _whole_panels(bias)
         self.words, self.scales, self.bias = words, scales, bias
-        self._pointers = (words.data_ptr(), scales.data_ptr(), None if bias is None else bias.data_ptr())
+        norm, self._step, self._epsilon = _step(before)
+        self._held = (words, scales, bias, *norm)
+        self._pointers = [None if tensor is None else tensor.data_ptr() for tensor in self._held]
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply every row."""
@@ -97,13 +134,15 @@ class PackedLinear(nn.Module):
         y = torch.empty(*x.shape[:-1], self.n_out)
         self.library.linear(
             x.data_ptr(), *self._pointers, y.data_ptr(),
-            x.numel() // self.n_in, self.n_in, self.n_out, KINDS.index(self.kind), torch.get_num_threads(),
+            y.numel() // self.n_out, self.n_in, self.n_out, self._epsilon, self._step, self._kind,
+            torch.get_num_threads(),
         )  # fmt: skip
         return y
 
     def _by_torch(self, x: Tensor) -> Tensor:
         dtype = torch.bfloat16 if x.device.type == "cuda" and self.kind != "fp32" else torch.float32
         weight = dequantise(self.words, self.scales, self.kind, self.n_in).to(dtype)
+        x = x if self.before is None else self.before(x)
         rows = x.reshape(-1, self.n_in).to(dtype)
         if self.exact:
             tiles = F.pad(rows, (0, 0, 0, -len(rows) % _EXACT_ROWS)).view(-1, _EXACT_ROWS, self.n_in)
@@ -112,6 +151,26 @@ class PackedLinear(nn.Module):
             y = rows @ weight.T
         y = y.float() if self.bias is None else y.float() + self.bias
         return y.view(*x.shape[:-1], self.n_out)
+
+
+def _step(before: nn.Module | None) -> tuple[tuple[Tensor | None, Tensor | None], int, float]:
+    """What the kernel does to a row before it multiplies: a norm's weights, the step's number, epsilon."""
+    match before:
+        case None:
+            return (None, None), 0, 0.0
+        case nn.LayerNorm():
+            return (before.weight.detach().float(), before.bias.detach().float()), 1, before.eps
+        case nn.RMSNorm():
+            return (
+                (before.weight.detach().float(), None),
+                2,
+                torch.finfo().eps if before.eps is None else before.eps,
+            )
+        case nn.GELU():
+            return (None, None), 3 if before.approximate == "tanh" else 4, 0.0
+        case SwiGLU():
+            return (None, None), 5, 0.0
+    raise TypeError(f"{type(before).__name__} cannot go before a packed layer")
 
 
 def quantise(weight: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,10 @@ import weakref
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from bottega.engine import kernels
-from bottega.engine.weights import KINDS, PackedLinear, dequantise, pack, quantise
+from bottega.engine.weights import ACTIVATIONS, KINDS, PackedLinear, dequantise, pack, quantise
 from bottega.models.gpt import GPT, GPTConfig
 
 # The norm of the error beside the norm of the result, for normally distributed weights and activations.
@@ -61,6 +62,33 @@ def test_without_a_library_torch_computes_the_same(monkeypatch, kind):
     assert torch.equal(exact_layer(x[:1]), exact_layer(x)[:1])
 
 
+def rms_norm(width: int) -> nn.Module:
+    norm = nn.RMSNorm(width, eps=1e-6)
+    nn.init.normal_(norm.weight)
+    return norm
+
+
+def layer_norm(width: int) -> nn.Module:
+    norm = nn.LayerNorm(width)
+    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
+    return norm
+
+
+@needs_compiler
+@pytest.mark.parametrize("width", [96, 100, 13])
+@pytest.mark.parametrize("name", ["layernorm", "rmsnorm", *ACTIVATIONS])
+@torch.no_grad()
+def test_norms_and_activations_before_a_layer_are_torchs(name, width):
+    weight, bias, x = case(width, 48)
+    x = 3 * x + 1 if name in ("layernorm", "rmsnorm") else 3 * x
+    x = torch.cat([x, x.flip(0)], -1) if name == "swiglu" else x
+    norms = {"layernorm": layer_norm, "rmsnorm": rms_norm}
+    before = norms[name](width) if name in norms else ACTIVATIONS[name]()
+    layer = PackedLinear(weight, bias, "fp32", True, before)
+    torch.testing.assert_close(layer(x), F.linear(before(x), weight, bias), atol=3e-6, rtol=1e-5)
+    assert torch.equal(layer(x[3:8]), layer(x)[3:8])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_leading_dimensions_and_views_are_kept(kind):
     weight, bias, x = case(64, 48, rows=12)
@@ -106,6 +134,7 @@ def test_zeros_stay_zeros(kind):
 
 MODELS = {
     "gpt2": GPTConfig(300, 32, 2, 4, 64),
+    "gpt1": GPTConfig(300, 32, 2, 4, 64, norm_position="post", mlp="gelu"),
     "modern": GPTConfig(
         300, 32, 2, 4, 64, n_kv_head=2, norm="rmsnorm", positions="rotary", mlp="swiglu", qk_norm=True,
         attention_bias=False, mlp_bias=False, tied=False,
@@ -116,7 +145,10 @@ MODELS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
-def test_a_packed_model_gives_nearly_the_same_logits(kind, name):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_packed_model_gives_nearly_the_same_logits(monkeypatch, kind, name, compiled):
+    if not compiled:
+        monkeypatch.setattr(kernels, "library", lambda: None)
     torch.manual_seed(0)
     model = GPT(MODELS[name]).eval()
     ids = torch.randint(300, (2, 20))
