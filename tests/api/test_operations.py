@@ -50,8 +50,8 @@ def test_metrics_count_what_happened(http: httpx.Client) -> None:
     counted = [
         ("bottega_http_requests_total", {"route": "/v1/completions", "status": "200"}, 1.0),
         ("bottega_http_requests_total", {"route": "/v1/completions", "status": "404"}, 1.0),
-        ("bottega_time_to_first_token_seconds_count", {}, 2.0),
-        ("bottega_inter_token_seconds_count", {}, 8.0),
+        ("bottega_time_to_first_token_seconds_count", {"model": "bardi"}, 2.0),
+        ("bottega_inter_token_seconds_count", {"model": "bardi"}, 8.0),
     ]
     before = [metric(http, name, **labels) for name, labels, _ in counted]
     body = {"model": "bardi", "prompt": "x", "max_tokens": 5, "n": 2, "ignore_eos": True}
@@ -94,7 +94,7 @@ def test_a_request_is_one_line_of_the_log_without_its_prompt(
     http: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="bottega.server"):
-        body = {"model": "bardi", "prompt": [1, 2, 3], "max_tokens": 2, "ignore_eos": True}
+        body = {"model": "bardi", "prompt": [1, 2, 3], "max_tokens": 2, "ignore_eos": True, "user": "u-7"}
         http.post("/v1/completions", json=body, headers={"x-request-id": "guild-9"})
         http.post("/v1/completions", json={"model": "bardi", "prompt": SECRET, "temperature": "hot"})
         deadline = time.monotonic() + 5
@@ -112,12 +112,13 @@ def test_a_request_is_one_line_of_the_log_without_its_prompt(
         "path": "/v1/completions",
         "status": 200,
         "model": "bardi",
+        "user": "u-7",
         "prompt_tokens": 3,
         "completion_tokens": 2,
     }
     assert json.loads(lines[1])["status"] == 400
     assert SECRET not in "".join(lines)
-    assert 'status=200 model="bardi"' in TextLines().format(caplog.records[0])
+    assert 'path="/v1/completions" status=200 seconds=' in TextLines().format(caplog.records[0])
 
 
 def test_an_unforeseen_failure_is_told_in_the_envelope() -> None:
