@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -96,6 +99,28 @@ def running(folder: Path, gpt: GPT) -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def client(running: Running) -> openai.OpenAI:
     return running.client()
+
+
+@pytest.fixture
+def start_process(folder: Path, tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], str]]]:
+    """Start `bottega serve` over the state in `tmp_path / "state"`: the process and its URL."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> tuple[subprocess.Popen[str], str]:
+        command = [sys.executable, "-m", "bottega", "serve", f"bardi={folder}", "--port", "0"]
+        command += ["--state", str(tmp_path / "state")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        started.append(process)
+        assert process.stdout
+        for line in process.stdout:
+            if found := re.search(r"(http://127\.0\.0\.1:\d+)/v1", line):
+                return process, found[1]
+        pytest.fail("the server ended before it was ready")
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 @pytest.fixture

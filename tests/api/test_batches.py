@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +11,8 @@ from typing import Any
 import openai
 import pytest
 
-from bottega.models.gpt import GPT
 from bottega.server.store import Store
 from bottega.server.store.keys import Used, create_key, list_keys
-from bottega.text.tokenizer import Tokenizer
 
 ENDED = ("completed", "failed", "expired", "cancelled")
 
@@ -207,66 +201,26 @@ def test_batches_are_invisible_to_other_keys_and_counted(start_server, store: St
     assert isinstance(used, Used) and used.completion_tokens == done.usage.output_tokens > 0
 
 
-class Served:
-    """A `bottega serve` of its own process."""
-
-    def __init__(self, model: Path, state: Path) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "bottega",
-            "serve",
-            f"bardi={model}",
-            "--port",
-            "0",
-            "--state",
-            state,
-        ]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert self.process.stdout
-        for line in self.process.stdout:
-            if found := re.search(r"(http://127\.0\.0\.1:\d+)/v1", line):
-                break
-        else:
-            pytest.fail("the server ended before it was ready")
-        self.client = openai.OpenAI(base_url=found[1] + "/v1", api_key="x", max_retries=0, timeout=30)
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
-
-
-def test_a_killed_batch_goes_on_where_it_was(tmp_path: Path, gpt: GPT, tokenizer: Tokenizer):
-    model, state = tmp_path / "model", tmp_path / "state"
-    gpt.save_pretrained(model)
-    tokenizer.save(model)
-    first = Served(model, state)
+def test_a_killed_batch_goes_on_where_it_was(start_process):
+    server, url = start_process()
+    client = openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0, timeout=30)
     asked = [request(i, max_tokens=60, ignore_eos=True) for i in range(80)]
-    try:
-        batch = start(first.client, asked)
-        until = time.monotonic() + 60
-        while first.client.batches.retrieve(batch.id).request_counts.completed < 10:
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        before = first.client.batches.retrieve(batch.id)
-    finally:
-        first.kill()
-    assert before.status == "in_progress"
-    assert before.request_counts.completed < 80
-    second = Served(model, state)
-    try:
-        assert (
-            second.client.batches.retrieve(batch.id).request_counts.completed >= 10
-        )  # nothing is done twice
-        done = wait(second.client, batch.id)
-        assert (done.status, done.request_counts.completed, done.request_counts.failed) == (
-            "completed",
-            80,
-            0,
-        )
-        answers = read(second.client, done.output_file_id)
-        assert [one["custom_id"] for one in answers] == [one["custom_id"] for one in asked]
-        assert second.client.files.content(batch.input_file_id).text.count("\n") == 80
-    finally:
-        second.process.send_signal(signal.SIGTERM)
-        second.process.wait(60)
+    batch = start(client, asked)
+    until = time.monotonic() + 60
+    while (before := client.batches.retrieve(batch.id)).request_counts.completed < 10:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    server.kill()
+    server.wait(20)
+    assert before.status == "in_progress" and before.request_counts.completed < 80
+
+    _, url = start_process()
+    client = openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0, timeout=30)
+    # What was done before is not done again.
+    assert client.batches.retrieve(batch.id).request_counts.completed >= before.request_counts.completed
+    done = wait(client, batch.id)
+    assert done.status == "completed"
+    assert (done.request_counts.completed, done.request_counts.failed) == (80, 0)
+    answers = read(client, done.output_file_id)
+    assert [one["custom_id"] for one in answers] == [one["custom_id"] for one in asked]
+    assert client.files.content(batch.input_file_id).text.count("\n") == 80
