@@ -28,10 +28,18 @@ class Account:
     model: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    user: str | None = None  # whom the client says that it asks for
 
 
 # Engines are asked somewhere below the routes, which need not hand this on.
 account: ContextVar[Account | None] = ContextVar("account", default=None)
+
+
+def note_user(user: str | None) -> None:
+    """Keep a body's `user`, up to 256 characters of it, with the request's line in the log."""
+    mine = account.get()
+    if mine is not None and user is not None:
+        mine.user = user[:256].encode(errors="replace").decode()
 
 
 class RequestLog:
@@ -87,6 +95,8 @@ class RequestLog:
         key = caller(HTTPConnection(scope)).id
         if key:
             fields["key"] = key
+        if mine.user is not None:
+            fields["user"] = mine.user
         if mine.model:
             fields["model"] = mine.model
             fields["prompt_tokens"] = mine.prompt_tokens

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from bottega.server.few_shot import answer_prompt, as_many_as_fit, complete, described, searched
 from bottega.server.gpt3_schema import Answer, AnswerRequest, Selected
+from bottega.server.request_log import note_user
 from bottega.server.schema import CompletionRequest, ErrorAnswer
 from bottega.server.search import Document
 from bottega.server.search_files import check_one_of, read_file
@@ -25,6 +26,7 @@ router = APIRouter()
 )
 async def create_answer(request: Request, body: AnswerRequest) -> Response:
     """Search the documents for the question, put the best above it, and let the model go on."""
+    note_user(body.user)
     served = find(request, body.model)
     check_one_of("documents", body.documents, "file", body.file)
     file = None if body.file is None else await read_file(request, body.file, ("answers", "search"))

@@ -19,6 +19,7 @@ from bottega.server.few_shot import (
     searched,
 )
 from bottega.server.gpt3_schema import Classification, ClassificationRequest, SelectedExample
+from bottega.server.request_log import note_user
 from bottega.server.schema import CompletionRequest, ErrorAnswer
 from bottega.server.search import Document
 from bottega.server.search_files import File, check_one_of, read_file
@@ -34,6 +35,7 @@ router = APIRouter()
 )
 async def create_classification(request: Request, body: ClassificationRequest) -> Response:
     """Search the examples most like the query, show them to the model and let it choose among the labels."""
+    note_user(body.user)
     served = find(request, body.model)
     check_one_of("examples", body.examples, "file", body.file)
     file = None if body.file is None else await read_file(request, body.file, ("classifications",))

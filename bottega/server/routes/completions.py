@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from bottega.server.callers import caller
 from bottega.server.completion_job import Job
+from bottega.server.request_log import note_user
 from bottega.server.schema import Completion, CompletionRequest, ErrorAnswer
 from bottega.server.served import find
 from bottega.server.streams import EventStream, unless_disconnected
@@ -23,6 +24,7 @@ router = APIRouter()
 )
 async def create_completion(request: Request, body: CompletionRequest) -> Response:
     """Continue one or more prompts; with `stream`, as server-sent events that end with `[DONE]`."""
+    note_user(body.user)
     served = find(request, body.model)
     # In a thread, because encoding a long text would hold up every other client's tokens.
     job = await asyncio.to_thread(Job, body, served, caller(request).salt)

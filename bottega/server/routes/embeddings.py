@@ -16,6 +16,7 @@ from bottega.server.callers import caller
 from bottega.server.embeddings_schema import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from bottega.server.errors import ApiError
 from bottega.server.reading import Prompt, check_context, read_inputs
+from bottega.server.request_log import note_user
 from bottega.server.schema import ErrorAnswer
 from bottega.server.served import Served, find
 from bottega.server.single_steps import single_steps
@@ -30,6 +31,7 @@ router = APIRouter(responses={status: {"model": ErrorAnswer} for status in (400,
 @router.post("/v1/embeddings")
 async def create_embeddings(request: Request, body: EmbeddingRequest) -> EmbeddingList:
     """The mean of the last states of each input, of unit length."""
+    note_user(body.user)
     served = find(request, body.model)
     inputs = await asyncio.to_thread(_read, body, served)
     vectors = await unless_disconnected(request, embed(request, served, inputs))

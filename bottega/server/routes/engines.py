@@ -20,6 +20,7 @@ from bottega.server.gpt3_schema import (
     SearchResult,
     SearchResults,
 )
+from bottega.server.request_log import note_user
 from bottega.server.routes.completions import create_completion
 from bottega.server.routes.embeddings import create_embeddings
 from bottega.server.schema import Completion, CompletionRequest, ErrorAnswer
@@ -57,6 +58,7 @@ async def embed_by_engine(request: Request, engine_id: str, body: EngineEmbeddin
 @router.post("/{engine_id:path}/search", response_model=SearchResults)
 async def search_by_engine(request: Request, engine_id: str, body: SearchRequest) -> Response:
     """Score documents by how much they tell of the query: inline ones in their order, a file's best first."""
+    note_user(body.user)
     served = find(request, engine_id, "engine_id")
     check_one_of("documents", body.documents, "file", body.file)
     if body.file is None:
