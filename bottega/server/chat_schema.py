@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, WithJsonSchema
 
+from bottega.server import chat_description as description
+from bottega.server.chat_description import neutral
 from bottega.server.sampling_schema import SamplingFields, Strict, Text
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
@@ -111,15 +113,19 @@ class CacheOptions(Strict):
 class ChatRequest(SamplingFields):
     """The body of POST /v1/chat/completions. A field that is null has its default."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Annotated[list[Message], WithJsonSchema(description.MESSAGES)] = Field(min_length=1)
     max_completion_tokens: int | None = Field(
         default=None, ge=0, description="Default: what the context holds."
     )
     max_tokens: int | None = Field(default=None, ge=0, description="The older name of the same.")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    tools: Annotated[
+        Annotated[list[Tool], Field(max_length=128)] | None, WithJsonSchema(description.TOOLS)
+    ] = None
+    tool_choice: Annotated[
+        Literal["none", "auto", "required"] | ToolChoice | None, WithJsonSchema(description.TOOL_CHOICE)
+    ] = None
     parallel_tool_calls: bool | None = None
     functions: Annotated[list[FunctionSpec], Field(min_length=1, max_length=128)] | None = None
     function_call: Literal["none", "auto"] | Named | None = None
@@ -127,13 +133,21 @@ class ChatRequest(SamplingFields):
     metadata: Metadata | None = None
     safety_identifier: Annotated[Text, StringConstraints(max_length=64)] | None = None
     prompt_cache_key: Text | None = Field(default=None, description="Kept; equal prefixes are found without.")
-    prompt_cache_options: CacheOptions | None = None
-    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
-    modalities: list[Literal["text", "audio"]] | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
-    audio: dict[str, Any] | None = None
-    prediction: dict[str, Any] | None = None
-    web_search_options: dict[str, Any] | None = None
-    moderation: dict[str, Any] | None = None
+    prompt_cache_options: Annotated[CacheOptions | None, WithJsonSchema(neutral({"mode": "implicit"}))] = None
+    prompt_cache_retention: Annotated[
+        Literal["in_memory", "24h"] | None, WithJsonSchema(neutral("in_memory"))
+    ] = None
+    service_tier: Annotated[
+        Literal["auto", "default", "flex", "scale", "priority", "fast"] | None,
+        WithJsonSchema(neutral("auto", "default")),
+    ] = None
+    modalities: Annotated[list[Literal["text", "audio"]] | None, WithJsonSchema(neutral(["text"]))] = None
+    reasoning_effort: Annotated[
+        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None,
+        WithJsonSchema(neutral("none")),
+    ] = None
+    verbosity: Annotated[Literal["low", "medium", "high"] | None, WithJsonSchema(neutral("medium"))] = None
+    audio: Annotated[dict[str, Any] | None, WithJsonSchema(neutral())] = None
+    prediction: Annotated[dict[str, Any] | None, WithJsonSchema(neutral())] = None
+    web_search_options: Annotated[dict[str, Any] | None, WithJsonSchema(neutral())] = None
+    moderation: Annotated[dict[str, Any] | None, WithJsonSchema(neutral())] = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from bottega.server.chat_description import FORMAT
 
 
 def _well_formed(text: str) -> str:
@@ -66,8 +68,10 @@ class SamplingFields(Strict):
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     seed: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
-    user: str | None = Field(default=None, description="Accepted; it has no effect on the answer.")
-    response_format: ResponseFormat | None = Field(default=None, description="For completions an extension.")
+    user: str | None = Field(default=None, description="Kept in the log; it has no effect on the answer.")
+    response_format: Annotated[ResponseFormat | None, WithJsonSchema(FORMAT)] = Field(
+        default=None, description="For completions an extension."
+    )
     top_k: int | None = Field(
         default=None, ge=0, description="Extension: sample among the k likeliest; 0 among all."
     )
