@@ -12,13 +12,17 @@ INSTALL := $(PIP) --no-build-isolation --editable
 # One worker a core with one thread each; a file's tests share a worker, and so their fixtures.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: start test test-all lint test-peers clean
+.PHONY: start test test-api test-all lint test-peers clean
 
 start: $(VENV)/.installed
 	$(BIN)/bottega quickstart
 
 test: lint
 	$(PYTEST)
+
+# openai-python's own tests against a running server; `make test` runs them too.
+test-api: $(VENV)/.tested
+	$(PYTEST) tests/api/suite
 
 test-all: lint
 	$(PYTEST) -m ''
@@ -43,7 +47,7 @@ $(VENV)/.tested: $(VENV)/.installed
 	$(INSTALL) '.[test]'
 	@touch $@
 
-# llama-cpp-python is built from source: about seven minutes on two cores.
+# llama-cpp-python is built from source, which takes some minutes.
 test-peers: $(VENV)/.tested
 	$(PIP) llama-cpp-python ctranslate2
 	$(PYTEST) tests/parity/test_llama_cpp.py

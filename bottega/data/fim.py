@@ -51,8 +51,11 @@ class FillInMiddle:
         return [self.prefix, self.suffix, self.middle]
 
     def prompt(self, prefix: Sequence[int], suffix: Sequence[int]) -> list[int]:
-        """What a model reads before the middle that lies between these two."""
-        return [self.prefix, *prefix, self.suffix, *suffix, self.middle]
+        """What a model reads before the middle that lies between these two: the prefix last.
+
+        A small model goes on with what it has just read far better than with what stands before a suffix.
+        """
+        return [self.prefix, self.suffix, *suffix, self.middle, *prefix]
 
     def rearrange(self, ids: Sequence[int], noise: Sequence[float]) -> list[int]:
         """A piece of a document with its middle and the end of text last; `noise`: three numbers in [0, 1).
@@ -66,8 +69,8 @@ class FillInMiddle:
         encode = self._tokenizer.encode_bytes
         prefix, middle, suffix = encode(text[:first]), encode(text[first:second]), encode(text[second:])
         if noise[2] < 0.5:
-            return [*self.prompt(prefix, suffix), *middle, self.end_of_text]
-        return [*self.prompt([], suffix), *prefix, *middle, self.end_of_text]
+            return [self.prefix, *prefix, self.suffix, *suffix, self.middle, *middle, self.end_of_text]
+        return [*self.prompt(prefix, suffix), *middle, self.end_of_text]
 
     def row(self, before: int, ids: Int64s, width: int, noise: Sequence[float]) -> list[int]:
         """A window's ids, of which there may be up to `width`, with its pieces of documents rearranged.

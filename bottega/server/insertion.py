@@ -11,7 +11,7 @@ from bottega.server.served import Served
 
 
 def surround(prompts: Sequence[Prompt], suffix: str, served: Served, model: str) -> list[Prompt]:
-    """The prompts with `suffix` after the gap, as the model reads them: prefix, suffix, then the middle.
+    """The prompts with `suffix` after the gap, as the model reads them: the suffix first.
 
     Raises `ApiError` where the model was not trained for that.
     """
@@ -23,6 +23,6 @@ def surround(prompts: Sequence[Prompt], suffix: str, served: Served, model: str)
     around = []
     for prompt in prompts:
         before = prompt.ids if prompt.text else []  # no text: nothing stands before the gap
-        shown = slice(1, 1 + len(before))  # after the special token that opens the prefix
-        around.append(replace(prompt, ids=fim.prompt(before, after), shown=shown))
+        ids = fim.prompt(before, after)
+        around.append(replace(prompt, ids=ids, shown=slice(len(ids) - len(before), None)))
     return around

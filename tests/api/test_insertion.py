@@ -42,14 +42,14 @@ def prompt(tokenizer: Tokenizer) -> list[int]:
     special = tokenizer.special_tokens
     return [
         special["<|fim_prefix|>"],
-        *tokenizer.encode(BEFORE),
         special["<|fim_suffix|>"],
         *tokenizer.encode(AFTER),
         special["<|fim_middle|>"],
+        *tokenizer.encode(BEFORE),
     ]
 
 
-def test_the_model_reads_prefix_suffix_and_then_the_middle(client, gpt: GPT, tokenizer, prompt):
+def test_the_model_reads_the_suffix_then_the_prefix_and_goes_on(client, gpt: GPT, tokenizer, prompt):
     answer = client.completions.create(
         model="inserts", prompt=BEFORE, suffix=AFTER, max_tokens=12, temperature=0, logprobs=2
     )
