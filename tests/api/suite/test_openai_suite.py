@@ -39,8 +39,8 @@ REFUSED = {
     # A language model does not speak.
     ("chat/test_completions.py", "test_method_create_with_all_params_overload_2"): "audio",
 }
-# Where no format is named, the client asks for base64 and unpacks it. In its strict mode it holds the answer to
-# the type of the unpacked one first: any server that gives what is asked fails here.
+# Where no format is named, the client asks for base64 and unpacks it. Its strict mode holds the answer to the
+# type of the unpacked one first: any server that gives what is asked fails here.
 STRICT = {
     ("test_embeddings.py", name)
     for name in ("test_method_create", "test_raw_response_create", "test_streaming_response_create")
