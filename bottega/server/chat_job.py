@@ -61,7 +61,7 @@ class ChatJob:
             bias = dict.fromkeys(chat.ends, -100) | dict(self.params.logit_bias)
             self.params = replace(self.params, logit_bias=bias)
         check_context([Prompt(self.prompt, "")], self.params, served, body.model, "messages")
-        self.grammar = grammar_of(body.response_format, self.tools.calls, self.ends)
+        self.grammar = grammar_of(body.response_format, served.tokenizer, self.tools.calls, self.ends)
         self.stops, self.n = stop_strings(body), body.n or 1
         self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         identity = f"{__version__} {body.model} {served.created}"

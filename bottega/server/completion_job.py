@@ -40,7 +40,8 @@ class Job:
         check_context(self.prompts, self.params, served, body.model)
         self.n = body.n or 1
         self.candidates = body.best_of or self.n
-        self.stops, self.grammar, self.salt = stop_strings(body), grammar_of(body.response_format), salt
+        self.stops, self.salt = stop_strings(body), salt
+        self.grammar = grammar_of(body.response_format, served.tokenizer)
         self.id, self.created = f"cmpl-{uuid.uuid4().hex}", int(time.time())
         self.drawn = 0  # tokens so far, for the usage
 

@@ -10,9 +10,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bottega.engine.constraints import check_grammar
+from bottega.errors import InputError
 from bottega.server.errors import ApiError
 from bottega.server.sampling_schema import ResponseFormat
 from bottega.text.chat_template import CALL_BEGINS, CALL_ENDS
+from bottega.text.tokenizer import Tokenizer
 
 _COMPACT = {"whitespace_flexible": False}
 
@@ -36,7 +39,10 @@ class Calls:
 
 
 def grammar_of(
-    wanted: ResponseFormat | None, calls: Calls | None = None, ends: Collection[int] = ()
+    wanted: ResponseFormat | None,
+    tokenizer: Tokenizer,
+    calls: Calls | None = None,
+    ends: Collection[int] = (),
 ) -> str | None:
     """The grammar of an answer, in llguidance's own format; None where it is free.
 
@@ -54,7 +60,13 @@ def grammar_of(
     if body is not None:
         grammars.append({"name": "body", **body})
     grammar = json.dumps({"grammars": grammars})
-    _check(grammar, "response_format" if calls is None else "tools")
+    param = "response_format" if calls is None else "tools"
+    try:
+        check_grammar(grammar, tokenizer)
+    except InputError as error:
+        schema = calls is not None or (wanted is not None and wanted.json_schema is not None)
+        code = "invalid_json_schema" if schema else "invalid_value"
+        raise ApiError(f"{param!r}: {error}.", param, code) from None
     return grammar
 
 
@@ -113,15 +125,6 @@ def _body(wanted: ResponseFormat | None) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads(LLMatcher.grammar_from_regex(wanted.regex))
         return {"lark_grammar": found["grammars"][0]["lark_grammar"]}
     return None if wanted.grammar is None else {"lark_grammar": wanted.grammar}
-
-
-def _check(grammar: str, param: str) -> None:
-    from llguidance import LLMatcher
-
-    problem = LLMatcher.validate_grammar(grammar)
-    if problem and not problem.startswith("WARNING"):
-        message = f"{param!r} cannot be a grammar: {' '.join(problem.split())[:500]}"
-        raise ApiError(message, param, "invalid_json_schema" if "json" in grammar else "invalid_value")
 
 
 def _check_strict(schema: Any, param: str, place: str) -> None:

@@ -74,9 +74,9 @@ NONE = '<tool_call>\n{"name": "none", "arguments": {}}\n</tool_call>'
 def test_what_calls_allow(tokenizer: Tokenizer) -> None:
     functions = [Function("get", CITY), Function("none")]
     end = {tokenizer.special_tokens["<|im_end|>"]}
-    free = grammar_of(None, Calls(functions, required=False), end)
-    must = grammar_of(None, Calls(functions, required=True), end)
-    once = grammar_of(None, Calls(functions, required=True, parallel=False), end)
+    free = grammar_of(None, tokenizer, Calls(functions, required=False), end)
+    must = grammar_of(None, tokenizer, Calls(functions, required=True), end)
+    once = grammar_of(None, tokenizer, Calls(functions, required=True, parallel=False), end)
     assert all(accepts(tokenizer, one, GET, end=True) for one in (free, must, once))
     assert all(accepts(tokenizer, one, NONE) for one in (free, must, once))
     assert [accepts(tokenizer, one, f"{GET}\n{NONE}") for one in (free, must, once)] == [True, True, False]
@@ -84,18 +84,18 @@ def test_what_calls_allow(tokenizer: Tokenizer) -> None:
     assert accepts(tokenizer, free, f"I ask: {GET}")
     assert not accepts(tokenizer, free, GET.replace("city", "town"))
     assert not accepts(tokenizer, must, GET.replace("get", "set"))
-    body = grammar_of(ResponseFormat(type="json_object"), Calls(functions, required=False), end)
+    body = grammar_of(ResponseFormat(type="json_object"), tokenizer, Calls(functions, required=False), end)
     assert [accepts(tokenizer, body, one) for one in ('{"a":1}', GET, "hello")] == [True, True, False]
 
 
 def test_json_is_compact(tokenizer: Tokenizer) -> None:
-    grammar = grammar_of(ResponseFormat(type="json_object"))
+    grammar = grammar_of(ResponseFormat(type="json_object"), tokenizer)
     assert accepts(tokenizer, grammar, '{"a":[1,{"b":null}]}')
     assert not accepts(tokenizer, grammar, '{"a": 1}')
     assert not accepts(tokenizer, grammar, "[]")
     lax = {"type": "object", "x-guidance": {"whitespace_flexible": True}}
     own = ResponseFormat.model_validate({"type": "json_schema", "json_schema": {"name": "n", "schema": lax}})
-    assert not accepts(tokenizer, grammar_of(own), '{"a": 1}')
+    assert not accepts(tokenizer, grammar_of(own, tokenizer), '{"a": 1}')
 
 
 STRICT = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
@@ -119,15 +119,14 @@ def schema(given: dict[str, Any], strict: bool = False) -> dict[str, Any]:
         (schema({"anyOf": [CLOSED | {"required": []}]}, strict=True), "'required'"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_a_grammar(wanted: dict[str, Any], reason: str) -> None:
+def test_what_cannot_be_a_grammar(tokenizer: Tokenizer, wanted: dict[str, Any], reason: str) -> None:
     with pytest.raises(ApiError, match=reason) as refused:
-        grammar_of(ResponseFormat.model_validate(wanted))
+        grammar_of(ResponseFormat.model_validate(wanted), tokenizer)
     assert refused.value.param == "response_format"
 
 
-def test_a_strict_schema_that_is_complete() -> None:
-    grammar = grammar_of(
-        ResponseFormat.model_validate(schema(CLOSED | {"$defs": {"d": CLOSED}}, strict=True))
-    )
+def test_a_strict_schema_that_is_complete(tokenizer: Tokenizer) -> None:
+    wanted = schema(CLOSED | {"$defs": {"d": CLOSED}}, strict=True)
+    grammar = grammar_of(ResponseFormat.model_validate(wanted), tokenizer)
     assert grammar is not None
     assert json.loads(grammar)["grammars"][1]["json_schema"]["properties"] == STRICT["properties"]
