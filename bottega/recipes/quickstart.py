@@ -46,6 +46,7 @@ HELD_OUT_BYTES = 150_000  # scored ten times while it trains: more would cost th
 PIECE_BYTES = 10_000  # the most that one held-out document gives where there are fifteen or more
 TOKENIZER_BYTES = 16_000_000  # of training text for the tokenizer: more moves the last merges only
 ORDERS = range(2, 6)
+FIM_RATE = 0.25  # share of the windows from which it learns to fill in the middle
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,11 @@ def quickstart(
     corpus = _prepare(out, settings, retrain, console)
     shape = replace(SHAPE, vocab_size=corpus.vocab_size)
     config = TrainingConfig(
-        minutes=settings["minutes"], batch_size=16, matrix_learning_rate=0.02, learning_rate=3e-3
+        minutes=settings["minutes"],
+        batch_size=16,
+        matrix_learning_rate=0.02,
+        learning_rate=3e-3,
+        fim_rate=FIM_RATE,
     )
     console.rule("training")
     with Display(console) as display:
@@ -198,7 +203,9 @@ def _compare(
     out: Path, corpus: TokenShards, shape: GPTConfig, config: TrainingConfig, result: Result, console: Console
 ) -> Comparison:
     held = TokenShards.open(out / "data" / "heldout")
-    loader = PackedLoader(corpus, shape.context_length, config.batch_size, seed=config.seed)
+    loader = PackedLoader(
+        corpus, shape.context_length, config.batch_size, seed=config.seed, fim_rate=config.fim_rate
+    )
     positions = result.step * config.batch_size
     same, order = _best_ngram(loader, positions, held, "n-gram on the tokens that the GPT saw", console)
     whole, whole_order = same, order
