@@ -30,7 +30,7 @@ SLACK = 16  # tokens: within so many of the way out's length each token is check
 HORIZON = 256  # tokens left below which a way out is looked for
 EFFORT = 400  # states that a search may visit
 FEW = 24  # bytes: where so many may follow, a search tries each, else those of TURNS
-# Bytes that end or begin a part of a structured text.
+LATE = b"abcdefghijklmnopqrstuvwxyz0123456789"  # with TURNS, what may be said when the end is near
 TURNS = b"\"}])>'0:,{[(< -.1Aatfn\n"
 
 
@@ -82,6 +82,7 @@ class Constraint:
         self._matcher, self._end_of_text = matcher, end_of_text
         self._turns = [single[byte] for byte in TURNS if byte in single]
         self._singles = list(single.values())
+        self._late = [single[byte] for byte in sorted({*TURNS, *LATE}) if byte in single]
         self._way_out: list[int] | None = None
         self._way_out = self._find_way_out()
         self._slack = max(SLACK, len(self._way_out or ()))  # what one token opens is seldom longer than all
@@ -115,7 +116,7 @@ class Constraint:
         narrow[self._end_of_text] = mask[self._end_of_text]
         narrow[way[:1]] = True
         if len(way) < remaining:
-            narrow[[id for id in self._singles if mask[id] and self._leads_out([id, *way])]] = True
+            narrow[[id for id in self._late if mask[id] and self._leads_out([id, *way])]] = True
         return narrow
 
     def advance(self, token: int) -> None:
