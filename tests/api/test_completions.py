@@ -232,3 +232,10 @@ def test_characters_are_never_split(client: openai.OpenAI, tokenizer: Tokenizer)
     whole = client.completions.create(**fields)
     assert "".join(texts) == whole.choices[0].text
     assert all(text.isprintable() or text == "" for text in texts)
+
+
+def test_an_empty_prompt_among_others_begins_a_document(client: openai.OpenAI) -> None:
+    fields: dict[str, Any] = {"model": "bardi", "temperature": 0, "max_tokens": 4}
+    both = client.completions.create(prompt=["", PROMPT], stop=[], **fields).choices
+    alone = [client.completions.create(prompt=prompt, **fields).choices[0] for prompt in (None, PROMPT)]
+    assert [choice.text for choice in both] == [choice.text for choice in alone]
