@@ -118,7 +118,8 @@ def _draw(scores: Float[Tensor, "row vocabulary"], rows: Sequence[Row]) -> list[
     """Sample by inverting each row's cumulative distribution at its own uniform number."""
     device = scores.device
     if any(row.params.temperature != 1 for row in rows):
-        scores = scores / _column([row.params.temperature for row in rows], device)
+        # Below that the quotients would leave float32; what is likeliest has all the mass long before.
+        scores = scores / _column([max(row.params.temperature, 1e-30) for row in rows], device)
     # Rows are cut in groups of one top-k, so that the cost is that of their own k and ties fall as if alone.
     for k in {row.params.top_k for row in rows}:
         group = [i for i, row in enumerate(rows) if row.params.top_k == k and (k or row.params.top_p < 1)]

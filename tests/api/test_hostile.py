@@ -168,6 +168,15 @@ def test_numbers_out_of_range_in_every_field(
         assert answer.status_code == 200 or refused(answer, 400), (field, value)
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-308, 1e-45, 1e-30])
+def test_the_smallest_temperatures_take_the_likeliest(http: httpx.Client, temperature: float) -> None:
+    texts = [
+        http.post("/v1/completions", json=GOOD | {"temperature": t}).json()["choices"][0]["text"]
+        for t in (0, temperature)
+    ]
+    assert texts[0] == texts[1]
+
+
 @pytest.mark.parametrize("prompt", ["", [], [[]], [""], ["", ""], [[], [1]], None])
 @pytest.mark.parametrize("extra", [{}, {"echo": True, "logprobs": 1, "max_tokens": 0}, {"max_tokens": 0}])
 def test_empty_prompts(http: httpx.Client, prompt: Any, extra: dict[str, Any]) -> None:
