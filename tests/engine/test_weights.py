@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import copy
 import gc
+import inspect
+import math
 import weakref
 
 import pytest
@@ -166,3 +170,33 @@ def test_the_old_weights_are_freed():
     gc.collect()
     assert head is not None
     assert not any(reference() is not None for reference in old)
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[GPT, torch.Tensor]:
+    """A small model that has learnt something of the Python that runs it, and text that it has not seen."""
+    text = torch.tensor(list(inspect.getsource(argparse).encode()))
+    seen, held = text[:-8192], text[-8192:].view(-1, 64)
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(256, 64, 2, 4, 128))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(120):
+        starts = torch.randint(len(seen) - 65, (16, 1))
+        rows = seen[starts + torch.arange(65)]
+        loss = model.loss({"ids": rows[:, :-1], "targets": rows[:, 1:].contiguous()})
+        optimizer.zero_grad()
+        (loss.total / loss.count).backward()
+        optimizer.step()
+    return model.eval(), held
+
+
+@pytest.mark.parametrize(("kind", "bar"), [("bf16", 0.005), ("int8", 0.005), ("int4", 0.05)])
+@torch.no_grad()
+def test_a_trained_model_loses_little_perplexity(trained, kind, bar):
+    model, held = copy.deepcopy(trained[0]), trained[1]
+    targets = held[:, 1:].flatten()
+    plain = F.cross_entropy(model(held)[:, :-1].flatten(0, 1), targets)
+    assert plain < 3.0, "the model has learnt nothing"
+    head = pack(model, kind, exact=True)
+    nats = F.cross_entropy(head(model.hidden(held))[:, :-1].flatten(0, 1), targets)
+    assert math.expm1(nats - plain) < bar
