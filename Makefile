@@ -12,7 +12,7 @@ INSTALL := $(PIP) --no-build-isolation --editable
 # One worker a core with one thread each; a file's tests share a worker, and so their fixtures.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: start test test-api test-all lint test-peers clean
+.PHONY: start soak test test-api test-all lint test-peers clean
 
 start: $(VENV)/.installed
 	$(BIN)/bottega quickstart
@@ -23,6 +23,9 @@ test: lint
 # openai-python's own tests against a running server; `make test` runs them too.
 test-api: $(VENV)/.tested
 	$(PYTEST) tests/api/suite
+
+soak: $(VENV)/.tested
+	$(BIN)/python bench/soak.py runs/quickstart --minutes 10
 
 test-all: lint
 	$(PYTEST) -m ''

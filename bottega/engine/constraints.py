@@ -89,7 +89,7 @@ class Constraint:
 
     @property
     def finished(self) -> bool:
-        """Whether the sentence is whole and nothing can follow it but the end of the text."""
+        """Whether only the end of the text may follow: the sentence is whole, or beyond the library's limits."""
         return bool(self._matcher.is_stopped())
 
     @property
