@@ -1,6 +1,6 @@
 """Does a server that is used for minutes keep its memory? Prints that of the server and of its engine.
 
-Eight clients ask a running `bottega serve` for completions of all kinds, and some go away half-way. The growth
+Eight clients ask a running `bottega serve` for completions, and some go away half-way. The growth
 counts from the second minute on.
 
     python bench/soak.py --minutes 10 runs/quickstart

@@ -89,7 +89,7 @@ class Constraint:
 
     @property
     def finished(self) -> bool:
-        """Whether only the end of the text may follow: the sentence is whole, or beyond the library's limits."""
+        """Whether only its end may follow: the sentence is whole, or beyond the limits of the library."""
         return bool(self._matcher.is_stopped())
 
     @property
