@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottega.engine.activations import steady
 from bottega.engine.blocks import BlockPool, blocks_for
+from bottega.engine.constraints import Constraint, Grammars
 from bottega.engine.lookup import Lookup
 from bottega.engine.paged_attention import BLOCK
 from bottega.engine.paged_cache import PagedCache, Pass, tokens_that_fit
@@ -19,6 +19,7 @@ from bottega.engine.scheduler import Scheduler, Span
 from bottega.engine.sequence import Sequence
 from bottega.engine.settings import EngineSettings, Statistics
 from bottega.engine.weights import Kind, pack
+from bottega.errors import InputError
 from bottega.models.gpt import GPT
 from bottega.nn.sampling import Row, choose, raw_logprobs
 from bottega.nn.sampling_params import check_fits
@@ -31,7 +32,7 @@ class Core:
     """Continuous batching over a paged KV cache. Takes the model over: its weights are packed as set.
 
     `tokenizer_json` is the text of the tokenizer's file: ids that it does not have, of a vocabulary that was
-    padded, are never drawn. `context_length` is the model's, or what the cache holds.
+    padded, are never drawn, and grammars need it. `context_length` is the model's, or what the cache holds.
     """
 
     def __init__(
@@ -40,8 +41,6 @@ class Core:
         self.settings, self.end_of_text = settings, end_of_text
         kind = _kind(model) if settings.weights == "auto" else settings.weights
         self._head = pack(model, kind, settings.exact)
-        if settings.exact:
-            steady(model)
         self.model, self.device = model.eval(), model.tok_emb.weight.device
         config, dtype = model.config, torch.float32 if kind == "fp32" else torch.bfloat16
         wanted = settings.kv_tokens
@@ -56,6 +55,8 @@ class Core:
         self._pool = BlockPool(blocks)
         self._scheduler = Scheduler(self._pool, self._cache.copy, settings, self.context_length)
         self._sequences: dict[int, Sequence] = {}
+        self._tokenizer_json = tokenizer_json
+        self._grammars: Grammars | None = None  # made for the first request that has one
         self._arrivals = self._generated = self._drafted = self._accepted = 0
 
     @property
@@ -64,13 +65,14 @@ class Core:
         return bool(self._sequences)
 
     def add(self, id: int, request: Request) -> None:
-        """Queue a request. Raises InputError where it does not fit into the context."""
+        """Queue a request. Raises InputError where it does not fit, or its grammar is wrong."""
         check_fits(request.prompt, request.params, self.context_length, self.vocab_size)
         params, room = request.params.seeded(), self.context_length - len(request.prompt)
         limit = room if params.max_tokens is None else params.max_tokens
         row = Row(request.prompt, params, request.choice, request.score_prompt)
         lookup = Lookup() if self.settings.speculate else None
-        self._sequences[id] = Sequence(id, request, row, limit, self._arrivals, lookup=lookup)
+        constraint = None if request.grammar is None else self._constraint(request.grammar)
+        self._sequences[id] = Sequence(id, request, row, limit, self._arrivals, constraint, lookup)
         self._arrivals += 1
         self._scheduler.add(self._sequences[id])
 
@@ -164,7 +166,7 @@ class Core:
 
     def _sample(self, spans: list[Span], rows: list[Row], hidden: Tensor) -> list[tuple[int, Step]]:
         logits = self._head(hidden)
-        chosen = choose(logits[:, : self._n_tokens], rows, self.end_of_text)
+        chosen = choose(logits[:, : self._n_tokens], rows, self.end_of_text, self._allowed(spans))
         tokens = self._tokens(logits, chosen, rows)
         steps, start = [], 0
         for span in spans:
@@ -172,6 +174,24 @@ class Core:
             steps += self._take(span, tokens[start:end])
             start = end
         return steps
+
+    def _allowed(self, spans: list[Span]) -> dict[int, Tensor]:
+        """What grammars admit: the number of a row that is sampled from → (vocabulary,)."""
+        masks, start = {}, 0
+        for span in spans:
+            sequence = span.sequence
+            if sequence.constraint is not None and sequence.limit:
+                mask = sequence.constraint.allowed(sequence.limit - len(sequence.row.output))
+                masks[start] = torch.from_numpy(mask[: self._n_tokens]).to(self.device)
+            start += 1 + len(span.drafts)
+        return masks
+
+    def _constraint(self, grammar: str) -> Constraint:
+        if self._grammars is None:
+            if self._tokenizer_json is None:
+                raise InputError("a grammar needs a tokenizer; set the core up with the model's")
+            self._grammars = Grammars(self._tokenizer_json, self.vocab_size, self.end_of_text)
+        return self._grammars.constraint(grammar)
 
     def _take(self, span: Span, tokens: list[Token]) -> list[tuple[int, Step]]:
         """The steps of one sequence: what was drawn at its end and, while drafts were right, behind it."""
@@ -201,6 +221,8 @@ class Core:
             return Step(None, "stop", prompt)
         sequence.take(token.id)
         self._generated += 1
+        if sequence.constraint is not None and sequence.constraint.finished:
+            return Step(token, "stop", prompt)
         return Step(token, "length" if len(sequence.row.output) >= sequence.limit else None, prompt)
 
     def _tokens(self, logits: Tensor, ids: Listed[int], rows: Listed[Row]) -> list[Token]:

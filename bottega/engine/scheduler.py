@@ -60,8 +60,9 @@ class Scheduler:
     def plan(self) -> list[Span]:
         """The next step."""
         spans = self._decodes()
-        # A step that also reads a prompt must not keep those who decode waiting for more than two of theirs.
-        budget = max(self.settings.chunk, len(spans)) if spans else ALONE
+        # Whoever decodes must not wait more than two steps' time. A prompt's token costs about half of one
+        # that is decoded; where few decode, the weights' way through the memory leaves room for `chunk`.
+        budget = max(self.settings.chunk, 2 * len(spans)) if spans else ALONE
         reading = {span.sequence for span in spans}
         for sequence in self.running:
             if budget and sequence not in reading:

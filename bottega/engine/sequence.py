@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from bottega.engine.constraints import Constraint
 from bottega.engine.lookup import Lookup
 from bottega.engine.request import Request
 from bottega.nn.sampling import Row
@@ -21,6 +22,7 @@ class Sequence:
     row: Row
     limit: int
     arrival: int
+    constraint: Constraint | None = None  # its grammar
     lookup: Lookup | None = None  # where its tokens are drafted from
     tokens: list[int] = field(default_factory=list)  # prompt and output
     slot: int | None = None  # its line in the scheduler's tables while it runs
@@ -48,6 +50,8 @@ class Sequence:
         """Put a drawn token behind the others."""
         self.tokens.append(token)
         self.row.output.append(token)
+        if self.constraint is not None:
+            self.constraint.advance(token)
 
     def restart(self) -> None:
         """Lose what was computed, not what was drawn."""
@@ -56,8 +60,8 @@ class Sequence:
         self.states.clear()
 
     def draft(self, count: int) -> list[int]:
-        """Up to `count` tokens that may come next."""
+        """Up to `count` tokens that may come next; none where a grammar would have to follow them."""
         count = min(count, self.limit - len(self.row.output) - 1)
-        if self.lookup is None or count < 1:
+        if self.lookup is None or self.constraint is not None or count < 1:
             return []
         return self.lookup.continuation(self.tokens, count)

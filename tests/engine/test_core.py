@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,14 +15,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llguidance import LLMatcher
 
 from bottega.engine.core import Core
 from bottega.engine.request import Request
 from bottega.engine.settings import EngineSettings
 from bottega.errors import InputError, WorkError
 from bottega.models.generation import Completion, generate
-from bottega.models.gpt import GPT
+from bottega.models.gpt import GPT, GPTConfig
 from bottega.nn.sampling_params import SamplingParams
+from bottega.text.tokenizer import Tokenizer
 
 END = 60
 SETTINGS = {
@@ -310,3 +313,24 @@ def test_smaller_weights_give_nearly_the_same_model(make_model: Any, weights: An
     expected = rows[:-1].gather(-1, torch.tensor(prompt[1:])[:, None]).mean()
     off = {"bf16": 0.02, "int8": 0.05, "int4": 0.5}[weights]
     assert sum(scores) / 99 == pytest.approx(float(expected), abs=off)
+
+
+def test_a_grammar_is_followed_beside_one_who_has_none(run: Any) -> None:
+    tokenizer = Tokenizer.train(['a plain text with 12 numbers, {braces} and "quotes"'], 262)
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=320, context_length=128, n_layer=1, n_head=1, n_embd=16))  # padded
+    core = Core(model.eval(), tokenizer.end_of_text, EngineSettings(speculate=3), tokenizer.to_json())
+    grammar = LLMatcher.grammar_from_regex(r"\{[0-9]{2}\}x?")
+    params = [SamplingParams(seed=i, max_tokens=20, min_tokens=9) for i in range(6)]
+    free = [Request([5, 6], one) for one in params]
+    bound = [Request([5, 6], one, grammar=grammar) for one in params]
+    told = run(core, [*free, *bound])
+    for one in told[6:]:
+        assert re.fullmatch(r"\{[0-9]{2}\}x?", tokenizer.decode(one.ids))
+        assert one.reason == "stop"
+    assert [t.ids for t in run(core, free)] == [t.ids for t in told[:6]]
+
+
+def test_a_grammar_needs_a_tokenizer(gpt2: GPT) -> None:
+    with pytest.raises(InputError, match="needs a tokenizer"):
+        core_of(gpt2).add(0, Request([1], SamplingParams(), grammar="{}"))

@@ -181,3 +181,51 @@ def test_raw_logprobs_are_the_models_own() -> None:
     assert [i for i, _ in top[0]] == [0, 2]
     assert [v for _, v in top[0]] == pytest.approx([math.log(0.5), math.log(0.3)], abs=1e-6)
     assert raw_logprobs(probabilities, [1], 0)[1] == [[]]
+
+
+def test_the_end_of_the_text_is_kept_out_until_it_may_come() -> None:
+    logits = torch.tensor([[0.0, 1.0, 9.0]]).expand(4, -1)
+    early = SamplingParams(temperature=0, min_tokens=2)
+    rows = [
+        Row([0], early, output=[1]),
+        Row([0], early, output=[1, 1]),
+        Row([0], SamplingParams(temperature=0, ignore_eos=True), output=[1] * 50),
+        Row([0], SamplingParams(temperature=1, min_tokens=1, seed=3)),
+    ]
+    assert choose(logits, rows, 2)[:3] == [1, 2, 1]
+    assert choose(logits, rows, 2)[3] != 2
+    assert choose(logits, rows) == [2, 2, 2, 2]  # nobody says which token is the end
+
+
+def test_a_grammar_decides_alone() -> None:
+    logits = torch.tensor([[0.0, 1.0, 9.0]]).expand(3, -1)
+    params = SamplingParams(temperature=0, min_tokens=2, logit_bias={1: 50})
+    only_first, only_end = torch.tensor([True, False, False]), torch.tensor([False, False, True])
+    rows = [Row([0], params), Row([0], params), Row([0], params)]
+    assert choose(logits, rows, 2, {0: only_first, 2: only_end}) == [0, 1, 2]
+
+
+def test_top_p_beyond_the_likeliest_is_as_exact() -> None:
+    """A flat distribution over 5,000 tokens: p = 0.9 keeps the likeliest 4,500."""
+    logits = torch.linspace(0.001, 0, 5000).expand(300, -1)
+    rows = [Row([0], SamplingParams(seed=1, top_p=0.9), choice) for choice in range(300)]
+    drawn = choose(logits, rows)
+    assert max(drawn) < 4502
+    assert max(drawn) > 4300
+    assert min(drawn) < 200
+
+
+def test_unlikely_tokens_of_a_large_vocabulary_are_drawn_as_often_as_they_should() -> None:
+    """Half the mass on one token, the other half on 50,000 of 1e-5 each."""
+    logits = torch.full((4000, 50001), math.log(1e-5))
+    logits[:, 25000] = math.log(0.5)
+    drawn = choose(logits, [Row([0], BASE, choice) for choice in range(4000)])
+    others = [token for token in drawn if token != 25000]
+    assert abs(len(others) / 4000 - 0.5) < 0.03
+    assert abs(sum(token < 25000 for token in others) / len(others) - 0.5) < 0.05
+
+
+def test_only_tokens_of_the_tokenizer_are_listed() -> None:
+    logprob, top = raw_logprobs(torch.tensor([[0.0, 1.0, 5.0]]), [1], 3, 2)
+    assert [i for i, _ in top[0]] == [1, 0]
+    assert logprob[0] < -4  # the padding has its mass: what is listed is the model's own
