@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bottega.engine.request import Request
 from bottega.engine.stream import Stream
@@ -48,8 +48,11 @@ class Job:
     def requests(self) -> list[Request]:
         """What the engine is asked for: every candidate of every prompt."""
         score = bool(self.body.echo) and self.body.logprobs is not None
+        params = self.params
+        if self.candidates > self.n:  # they are compared by their log-probabilities
+            params = replace(params, logprobs=params.logprobs or 0)
         return [
-            Request(prompt.ids, self.params, candidate, score, grammar=self.grammar, salt=self.salt)
+            Request(prompt.ids, params, candidate, score, grammar=self.grammar, salt=self.salt)
             for prompt in self.prompts
             for candidate in range(self.candidates)
         ]
