@@ -1,6 +1,6 @@
 """Continuing token sequences with a KV cache: rows of unequal lengths decode together, join and leave.
 
-`generate` and `stream` serve programs; the engine drives the same `Batch` from its own thread. Nothing here
+`generate` and `stream` serve programs; a server's engine has a cache in blocks instead. Nothing here
 knows text: stop strings belong to whoever holds the tokenizer.
 """
 
