@@ -54,7 +54,7 @@ def create_app(
     app.state.batches = Batches(app, app.state.store, app.state.models)
     errors.install(app)
     app.state.door, app.state.metrics = Door(), Metrics(served)
-    for name, one in reversed(served.items()):  # a model with several names is counted under the first
+    for name, one in reversed(list(served.items())):  # a model with several names is counted under the first
         one.engine.on_submit = watch(app.state.metrics, name)
     app.add_middleware(Bodies, max_bytes=settings.max_body_bytes, patience=settings.body_timeout)
     if loopback_only:

@@ -80,7 +80,7 @@ def refusal(error: RequestValidationError) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the application wear the envelope."""
+    """Make every foreseen error of the application wear the envelope; `RequestLog` answers the others."""
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> JSONResponse:
@@ -110,7 +110,3 @@ def install(app: FastAPI) -> None:
             405: (f"Not allowed: {request.method} on {request.url.path}.", "method_not_supported"),
         }.get(error.status_code, (str(error.detail), None))
         return respond(message, error.status_code, None, code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
-        return respond(f"The server failed on this request ({type(error).__name__}).", 500)

@@ -72,7 +72,7 @@ class Metrics:
 class _Engines(Collector):
     def __init__(self, served: Mapping[str, Served]) -> None:
         # A model with several names is counted once, under the first.
-        first = {id(one): name for name, one in reversed(served.items())}
+        first = {id(one): name for name, one in reversed(list(served.items()))}
         self._engines = {name: one.engine for name, one in served.items() if first[id(one)] == name}
 
     def collect(self) -> Iterator[Metric]:
