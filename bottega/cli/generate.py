@@ -12,7 +12,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMe
 if TYPE_CHECKING:
     from bottega.models.gpt import GPT
     from bottega.nn.sampling_params import SamplingParams
-    from bottega.server.pieces import Placed
+    from bottega.server.completions.pieces import Placed
     from bottega.text.tokenizer import Tokenizer
 
 DESCRIPTION = """Complete a prompt; the text appears as it is drawn.
@@ -111,7 +111,7 @@ class _Choice:
             sys.stdout.flush()
 
     def as_json(self, tokenizer: Tokenizer, n_top: int | None) -> dict[str, Any]:
-        from bottega.server.pieces import legacy_logprobs
+        from bottega.server.completions.pieces import legacy_logprobs
 
         found = {"text": self.text, "finish_reason": self.finish_reason, "tokens": len(self.tokens)}
         if n_top is None:
@@ -130,7 +130,7 @@ def _run(
     from contextlib import closing
 
     from bottega.models.generation import stream
-    from bottega.server.pieces import Pieces
+    from bottega.server.completions.pieces import Pieces
 
     end = tokenizer.end_of_text
     texts = [Pieces(tokenizer, stop, len(prompt)) for _ in choices]

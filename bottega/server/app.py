@@ -8,13 +8,15 @@ from fastapi import FastAPI
 
 from bottega import __version__
 from bottega.server import errors
-from bottega.server.batch_runner import Batches, lifespan
-from bottega.server.bodies import Bodies
+from bottega.server.batches.runner import Batches, lifespan
 from bottega.server.description import describe
-from bottega.server.door import Door, Doorkeeper
-from bottega.server.key_guard import KeyGuard
-from bottega.server.metrics import Metrics
-from bottega.server.request_log import RequestLog
+from bottega.server.guard.bodies import Bodies
+from bottega.server.guard.door import Door, Doorkeeper
+from bottega.server.guard.keys import KeyGuard
+from bottega.server.guard.loopback import LoopbackOnly
+from bottega.server.observe.metrics import Metrics
+from bottega.server.observe.request_log import RequestLog
+from bottega.server.observe.watch import watch
 from bottega.server.routes import (
     answers,
     batches,
@@ -30,11 +32,9 @@ from bottega.server.routes import (
     pages,
     tokenizer,
 )
-from bottega.server.security import LoopbackOnly
 from bottega.server.served import Served
 from bottega.server.settings import DEFAULT, ServerSettings
 from bottega.server.store import Store
-from bottega.server.watch import watch
 
 
 def create_app(

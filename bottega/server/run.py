@@ -16,9 +16,9 @@ import uvicorn
 
 from bottega.errors import BottegaError, InputError, WorkError
 from bottega.server.app import create_app
-from bottega.server.door import Door
-from bottega.server.logs import configure
-from bottega.server.protocol import BoundedProtocol
+from bottega.server.guard.door import Door
+from bottega.server.guard.protocol import BoundedProtocol
+from bottega.server.observe.logs import configure
 from bottega.server.served import Served
 from bottega.server.settings import QUIET, ServerSettings
 from bottega.server.store import Store, open_state

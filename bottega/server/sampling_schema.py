@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from bottega.server.chat_description import FORMAT
+from bottega.server.chat.description import FORMAT
 
 
 def _well_formed(text: str) -> str:

@@ -20,7 +20,7 @@ import uvicorn
 
 from bottega.models.gpt import GPT, GPTConfig
 from bottega.server.app import create_app
-from bottega.server.protocol import BoundedProtocol
+from bottega.server.guard.protocol import BoundedProtocol
 from bottega.server.run import Server, listen
 from bottega.server.served import Served
 from bottega.server.settings import ServerSettings

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from bottega.server.store import Store
+from bottega.server.store.contents import delete_file
 from bottega.server.store.keys import Used, create_key, list_keys
 
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -172,6 +173,30 @@ def test_what_is_late_is_told_line_by_line(client: openai.OpenAI, monkeypatch: p
     assert len(late) + len(read(client, done.output_file_id)) == 100
     with pytest.raises(openai.BadRequestError, match="expired cannot be cancelled"):
         client.batches.cancel(batch.id)
+
+
+def test_a_batch_whose_input_is_deleted_fails_and_keeps_its_answers(start_process, tmp_path: Path):
+    server, url = start_process()
+    client = openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0, timeout=30)
+    batch = start(client, [request(i, max_tokens=60, ignore_eos=True) for i in range(200)])
+    until = time.monotonic() + 60
+    while client.batches.retrieve(batch.id).request_counts.completed < 1:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    server.terminate()  # one that runs holds its input open, and would come to its end
+    server.wait(20)
+    store = Store(tmp_path / "state")
+    assert delete_file(store, batch.input_file_id, "")
+    store.close()
+
+    _, url = start_process()
+    client = openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0, timeout=30)
+    done = wait(client, batch.id)
+    assert done.status == "failed" and done.failed_at
+    (fault,) = done.errors.data
+    assert (fault.code, fault.param) == ("invalid_file", "input_file_id")
+    assert batch.input_file_id in fault.message
+    assert 1 <= done.request_counts.completed == len(read(client, done.output_file_id)) < 200
 
 
 def test_batches_are_invisible_to_other_keys_and_counted(start_server, store: Store):

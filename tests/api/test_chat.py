@@ -10,8 +10,8 @@ import httpx
 import openai
 import pytest
 
-from bottega.server.chat_job import ChatJob
-from bottega.server.chat_schema import ChatRequest
+from bottega.server.chat.job import ChatJob
+from bottega.server.chat.schema import ChatRequest
 from bottega.server.errors import ApiError
 from bottega.text.chat_template import ChatTemplate
 from bottega.text.tokenizer import Tokenizer

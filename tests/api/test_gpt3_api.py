@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from bottega.models.gpt import GPT
-from bottega.server.search import Document, likely
+from bottega.server.gpt3.search import Document, likely
 from bottega.text.tokenizer import Tokenizer
 from tests.api.conftest import TEXT
 

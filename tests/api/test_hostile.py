@@ -23,7 +23,7 @@ from bottega.errors import InputError
 from bottega.models.gpt import GPT
 from bottega.models.load import load, load_tokenizer
 from bottega.server.app import create_app
-from bottega.server.protocol import BoundedProtocol
+from bottega.server.guard.protocol import BoundedProtocol
 from bottega.server.run import Server, listen
 from bottega.server.settings import ServerSettings
 from bottega.text.tokenizer import Tokenizer

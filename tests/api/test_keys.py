@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from bottega.errors import InputError
-from bottega.server.limits import Limits
+from bottega.server.guard.limits import Limits
 from bottega.server.store import Store
 from bottega.server.store.keys import Known, Used, create_key, find_key, list_keys, revoke_key
 
@@ -188,7 +188,7 @@ def test_wrong_ids_and_limits_are_told(store: Store):
 
 def test_a_bucket_fills_with_time(monkeypatch: pytest.MonkeyPatch):
     now = 100.0
-    monkeypatch.setattr("bottega.server.limits.time.monotonic", lambda: now)
+    monkeypatch.setattr("bottega.server.guard.limits.time.monotonic", lambda: now)
     limits, key = Limits(), Known("k", requests_per_minute=2, tokens_per_minute=600)
     assert limits.admit(key)[0] == 0
     limits.charge(key, Used(1, 1000, 200))  # 600 more than there are

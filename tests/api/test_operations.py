@@ -20,7 +20,7 @@ import openai
 import pytest
 
 from bottega.server.app import create_app
-from bottega.server.logs import JsonLines, TextLines
+from bottega.server.observe.logs import JsonLines, TextLines
 from bottega.server.settings import ServerSettings
 from bottega.text.tokenizer import Tokenizer
 
@@ -105,7 +105,7 @@ def test_a_request_is_one_line_of_the_log_without_its_prompt(
     assert told.pop("seconds") > 0 and told.pop("time").endswith("+00:00")
     assert told == {
         "level": "info",
-        "logger": "bottega.server.request_log",
+        "logger": "bottega.server.observe.request_log",
         "message": "request",
         "request_id": "guild-9",
         "method": "POST",

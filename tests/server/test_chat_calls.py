@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
-from bottega.server.chat_calls import CallParser
+from bottega.server.chat.calls import CallParser
 from bottega.server.errors import ApiError
 from bottega.server.grammars import Calls, Function, grammar_of
 from bottega.server.sampling_schema import ResponseFormat

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from bottega.server.few_shot import answer_prompt, as_many_as_fit, complete, described, searched
-from bottega.server.gpt3_schema import Answer, AnswerRequest, Selected
-from bottega.server.request_log import note_user
+from bottega.server.gpt3.few_shot import answer_prompt, as_many_as_fit, complete, described, searched
+from bottega.server.gpt3.schema import Answer, AnswerRequest, Selected
+from bottega.server.gpt3.search import Document
+from bottega.server.gpt3.search_files import check_one_of, read_file
+from bottega.server.observe.request_log import note_user
 from bottega.server.schema import CompletionRequest, ErrorAnswer
-from bottega.server.search import Document
-from bottega.server.search_files import check_one_of, read_file
 from bottega.server.served import find
 
 router = APIRouter()

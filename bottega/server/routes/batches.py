@@ -9,9 +9,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from bottega.server.batch_schema import Batch, BatchList, BatchRequest, Counts
-from bottega.server.callers import caller
+from bottega.server.batches.schema import Batch, BatchList, BatchRequest, Counts
 from bottega.server.errors import ApiError
+from bottega.server.guard.callers import caller
 from bottega.server.schema import ErrorAnswer
 from bottega.server.store.batches import UNFINISHED, change, count
 from bottega.server.store.store import Body, Store

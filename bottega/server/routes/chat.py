@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from bottega.server.callers import caller
-from bottega.server.chat_answer import (
+from bottega.server.chat.answer import (
     ChatCompletion,
     ChatDeleted,
     ChatList,
@@ -18,9 +17,10 @@ from bottega.server.chat_answer import (
     StoredMessage,
     StoredMessageList,
 )
-from bottega.server.chat_job import ChatJob
-from bottega.server.chat_schema import ChatRequest
+from bottega.server.chat.job import ChatJob
+from bottega.server.chat.schema import ChatRequest
 from bottega.server.errors import ApiError
+from bottega.server.guard.callers import caller
 from bottega.server.schema import ErrorAnswer
 from bottega.server.served import find
 from bottega.server.store import Store

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from bottega.server.errors import ApiError
-from bottega.server.few_shot import (
+from bottega.server.gpt3.few_shot import (
     as_many_as_fit,
     choice_grammar,
     classification_prompt,
@@ -18,11 +18,11 @@ from bottega.server.few_shot import (
     described,
     searched,
 )
-from bottega.server.gpt3_schema import Classification, ClassificationRequest, SelectedExample
-from bottega.server.request_log import note_user
+from bottega.server.gpt3.schema import Classification, ClassificationRequest, SelectedExample
+from bottega.server.gpt3.search import Document
+from bottega.server.gpt3.search_files import File, check_one_of, read_file
+from bottega.server.observe.request_log import note_user
 from bottega.server.schema import CompletionRequest, ErrorAnswer
-from bottega.server.search import Document
-from bottega.server.search_files import File, check_one_of, read_file
 from bottega.server.served import find
 
 router = APIRouter()

@@ -7,9 +7,9 @@ import asyncio
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from bottega.server.callers import caller
-from bottega.server.completion_job import Job
-from bottega.server.request_log import note_user
+from bottega.server.completions.job import Job
+from bottega.server.guard.callers import caller
+from bottega.server.observe.request_log import note_user
 from bottega.server.schema import Completion, CompletionRequest, ErrorAnswer
 from bottega.server.served import find
 from bottega.server.streams import EventStream, unless_disconnected

@@ -7,8 +7,8 @@ import uuid
 
 from fastapi import APIRouter, Request
 
-from bottega.server.few_shot import EDIT_END, check_room, complete, edit_prompt
-from bottega.server.gpt3_schema import Edit, EditChoice, EditRequest
+from bottega.server.gpt3.few_shot import EDIT_END, check_room, complete, edit_prompt
+from bottega.server.gpt3.schema import Edit, EditChoice, EditRequest
 from bottega.server.schema import CompletionRequest, ErrorAnswer
 from bottega.server.served import find
 

@@ -12,14 +12,14 @@ from fastapi import APIRouter, Request
 
 from bottega.engine.request import Request as EngineRequest
 from bottega.nn.sampling_params import SamplingParams
-from bottega.server.callers import caller
+from bottega.server.completions.reading import Prompt, check_context, read_inputs
+from bottega.server.completions.single_steps import single_steps
 from bottega.server.embeddings_schema import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from bottega.server.errors import ApiError
-from bottega.server.reading import Prompt, check_context, read_inputs
-from bottega.server.request_log import note_user
+from bottega.server.guard.callers import caller
+from bottega.server.observe.request_log import note_user
 from bottega.server.schema import ErrorAnswer
 from bottega.server.served import Served, find
-from bottega.server.single_steps import single_steps
 from bottega.server.streams import unless_disconnected
 
 MAX_INPUTS = 2048

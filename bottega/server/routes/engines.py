@@ -8,10 +8,9 @@ from typing import TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from bottega.server.callers import caller
 from bottega.server.embeddings_schema import EmbeddingList, EmbeddingRequest
 from bottega.server.errors import ApiError
-from bottega.server.gpt3_schema import (
+from bottega.server.gpt3.schema import (
     Engine,
     EngineCompletionRequest,
     EngineEmbeddingRequest,
@@ -20,12 +19,13 @@ from bottega.server.gpt3_schema import (
     SearchResult,
     SearchResults,
 )
-from bottega.server.request_log import note_user
+from bottega.server.gpt3.search import Document, likely, search
+from bottega.server.gpt3.search_files import check_one_of, read_file
+from bottega.server.guard.callers import caller
+from bottega.server.observe.request_log import note_user
 from bottega.server.routes.completions import create_completion
 from bottega.server.routes.embeddings import create_embeddings
 from bottega.server.schema import Completion, CompletionRequest, ErrorAnswer
-from bottega.server.search import Document, likely, search
-from bottega.server.search_files import check_one_of, read_file
 from bottega.server.served import Served, find
 from bottega.server.streams import unless_disconnected
 

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
-from bottega.server.callers import caller
 from bottega.server.errors import ApiError
-from bottega.server.files_schema import UPLOAD, File, FileDeleted, FileList
+from bottega.server.files.schema import UPLOAD, File, FileDeleted, FileList
+from bottega.server.files.uploads import read_form, read_upload
+from bottega.server.guard.callers import caller
 from bottega.server.schema import ErrorAnswer
 from bottega.server.store.contents import delete_file
 from bottega.server.store.store import Body, Store
-from bottega.server.uploads import read_form, read_upload
 
 router = APIRouter(prefix="/v1/files", responses={404: {"model": ErrorAnswer}})
 

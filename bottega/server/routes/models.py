@@ -6,8 +6,8 @@ import asyncio
 
 from fastapi import APIRouter, Request
 
-from bottega.server.callers import caller
 from bottega.server.errors import ApiError
+from bottega.server.guard.callers import caller
 from bottega.server.schema import ErrorAnswer, Model, ModelDeleted, ModelList
 from bottega.server.served import Served, find
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from bottega.server.completions.pieces import token_text
+from bottega.server.completions.reading import check_token
 from bottega.server.errors import ApiError
-from bottega.server.pieces import token_text
-from bottega.server.reading import check_token
 from bottega.server.schema import ErrorAnswer
 from bottega.server.served import Served, find
 from bottega.server.tokenizer_schema import (

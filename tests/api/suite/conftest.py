@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bottega.server.app import create_app
-from bottega.server.protocol import BoundedProtocol
+from bottega.server.guard.protocol import BoundedProtocol
 from bottega.server.run import Server, listen
 from bottega.server.served import Served
 from bottega.server.store import Store

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from bottega.engine.request import Request
 from bottega.engine.stream import Stream
 from bottega.nn.steps import Step
-from bottega.server.metrics import Metrics
-from bottega.server.request_log import account
+from bottega.server.observe.metrics import Metrics
+from bottega.server.observe.request_log import account
 
 
 def watch(metrics: Metrics, model: str) -> Callable[[Sequence[Request], Stream], None]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bottega.server.completions.reading import Prompt
 from bottega.server.errors import ApiError
-from bottega.server.reading import Prompt
 from bottega.server.served import Served
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from bottega.server.chat_schema import Metadata
+from bottega.server.chat.schema import Metadata
 from bottega.server.sampling_schema import Strict
 from bottega.server.schema import Usage
 

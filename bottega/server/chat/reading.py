@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bottega.server.chat_schema import ChatRequest, FunctionSpec, Message, Named
+from bottega.server.chat.schema import ChatRequest, FunctionSpec, Message, Named
+from bottega.server.completions.reading import check_sampling
 from bottega.server.errors import ApiError
 from bottega.server.grammars import Calls, Function
-from bottega.server.reading import check_sampling
 
 # Fields for what no model here can do, and the values under which they ask for nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bottega.nn.steps import Token
-from bottega.server.chat_answer import (
+from bottega.server.chat.answer import (
     Alternative,
     AnswerMessage,
     CallPart,
@@ -17,9 +17,9 @@ from bottega.server.chat_answer import (
     Reason,
     TokenLogprob,
 )
-from bottega.server.chat_calls import CallParser, Delta
-from bottega.server.chat_reading import Tools
-from bottega.server.pieces import Piece
+from bottega.server.chat.calls import CallParser, Delta
+from bottega.server.chat.reading import Tools
+from bottega.server.completions.pieces import Piece
 from bottega.text.tokenizer import Tokenizer
 
 

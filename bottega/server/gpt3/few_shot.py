@@ -14,13 +14,13 @@ from typing import Any
 
 from fastapi import Request
 
-from bottega.server.callers import caller
-from bottega.server.completion_job import Job
+from bottega.server.completions.job import Job
 from bottega.server.errors import ApiError
-from bottega.server.gpt3_schema import AnswerRequest, ClassificationRequest
+from bottega.server.gpt3.schema import AnswerRequest, ClassificationRequest
+from bottega.server.gpt3.search import Document, Found, likely, search
+from bottega.server.gpt3.search_files import File
+from bottega.server.guard.callers import caller
 from bottega.server.schema import Completion, CompletionRequest
-from bottega.server.search import Document, Found, likely, search
-from bottega.server.search_files import File
 from bottega.server.served import Served, find
 from bottega.server.streams import unless_disconnected
 

@@ -14,7 +14,7 @@ from bottega.engine.request import Request
 from bottega.engine.stream import Stream
 from bottega.errors import BottegaError, InputError
 from bottega.nn.steps import Step
-from bottega.server.chat_answer import (
+from bottega.server.chat.answer import (
     AnswerMessage,
     ChatChunk,
     ChatCompletion,
@@ -24,13 +24,13 @@ from bottega.server.chat_answer import (
     CompletionDetails,
     PromptDetails,
 )
-from bottega.server.chat_reading import check_fields, read_messages, read_tools
-from bottega.server.chat_schema import ChatRequest
-from bottega.server.chat_wording import Gathered, Said, Wording, chat_logprobs
+from bottega.server.chat.reading import check_fields, read_messages, read_tools
+from bottega.server.chat.schema import ChatRequest
+from bottega.server.chat.wording import Gathered, Said, Wording, chat_logprobs
+from bottega.server.completions.pieces import Pieces
+from bottega.server.completions.reading import Prompt, check_context, read_sampling, stop_strings
 from bottega.server.errors import ApiError, envelope
 from bottega.server.grammars import grammar_of
-from bottega.server.pieces import Pieces
-from bottega.server.reading import Prompt, check_context, read_sampling, stop_strings
 from bottega.server.schema import ErrorAnswer
 from bottega.server.served import Served
 

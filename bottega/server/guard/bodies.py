@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bottega.server.errors import ApiError, respond
-from bottega.server.json_bodies import check_json
+from bottega.server.guard.json_bodies import check_json
 
 _POLITENESS = 5.0  # seconds for which the rest of a refused body is read and dropped
 _LARGE = 2**16  # bytes above which a body is checked in a thread, because others' tokens would wait for it

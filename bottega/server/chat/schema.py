@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from bottega.server import chat_description as description
-from bottega.server.chat_description import neutral
+from bottega.server.chat import description
+from bottega.server.chat.description import neutral
 from bottega.server.sampling_schema import SamplingFields, Strict, Text
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]

@@ -8,10 +8,10 @@ import math
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bottega.server.callers import Caller
 from bottega.server.errors import respond
-from bottega.server.limits import Limits
-from bottega.server.request_log import account
+from bottega.server.guard.callers import Caller
+from bottega.server.guard.limits import Limits
+from bottega.server.observe.request_log import account
 from bottega.server.store.keys import Known, Used, add_usage, any_key, find_key
 from bottega.server.store.store import Store
 

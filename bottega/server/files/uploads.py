@@ -13,8 +13,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from bottega.server.errors import ApiError
-from bottega.server.files_schema import PURPOSES
-from bottega.server.jsonl import check_lines
+from bottega.server.files.jsonl import check_lines
+from bottega.server.files.schema import PURPOSES
 from bottega.server.store.contents import add_file, describe, draft
 from bottega.server.store.store import Body, Store
 

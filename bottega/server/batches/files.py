@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bottega.server.errors import ApiError
-from bottega.server.jsonl import BATCH_ENDPOINTS, read_lines
+from bottega.server.files.jsonl import BATCH_ENDPOINTS, read_lines
 from bottega.server.store.batches import answered, answers, count, end, record
 from bottega.server.store.contents import describe, draft, keep
 from bottega.server.store.store import Body, Store
@@ -81,12 +81,28 @@ def expire_rest(store: Store, batch: Body, path: Path) -> bool:
     return any(answer["response"] is None for answer in answers(store, id, failed=True))
 
 
-def write_end(store: Store, batch: Body, owner: str, status: str) -> None:
-    """Write the answers into files and end the batch with a status, unless another server was faster."""
+def fail_without_input(store: Store, batch: Body, owner: str, path: Path) -> bool:
+    """End a batch as failed if its input is gone while lines wait for their answers; whether it was so.
+
+    What was answered until then is kept.
+    """
+    if path.is_file() or len(answered(store, batch["id"])) == batch["request_counts"]["total"]:
+        return False
+    message = f"The input file {path.name} was deleted before all its requests were answered."
+    faults = _faults([_fault("invalid_file", message, "input_file_id", None)])
+    write_end(store, batch, owner, "failed", faults)
+    return True
+
+
+def write_end(store: Store, batch: Body, owner: str, status: str, faults: Body | None = None) -> None:
+    """Write the answers into files and end the batch with a status, unless another server was faster.
+
+    `faults` is the field that says why it failed.
+    """
     id, counts = batch["id"], count(store, batch["id"])
     now = int(time.time())
     usage, files = _Usage(), []
-    fields: dict[str, Any] = {"status": status, f"{status}_at": now}
+    fields: dict[str, Any] = {"status": status, f"{status}_at": now} | (faults or {})
     fields["request_counts"] = {
         "total": batch["request_counts"]["total"],
         "completed": counts[0],

@@ -15,9 +15,9 @@ from typing import Any
 from bottega.engine.request import Request
 from bottega.nn.sampling_params import SamplingParams
 from bottega.nn.steps import Step
+from bottega.server.completions.single_steps import single_steps
 from bottega.server.errors import ApiError
 from bottega.server.served import Served
-from bottega.server.single_steps import single_steps
 
 _BEHIND = "\n\n---\n\nThe above passage is related to:"
 _SCORED = SamplingParams(max_tokens=0)

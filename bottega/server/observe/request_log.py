@@ -12,9 +12,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bottega.server.callers import caller
 from bottega.server.errors import respond
-from bottega.server.metrics import Metrics
+from bottega.server.guard.callers import caller
+from bottega.server.observe.metrics import Metrics
 
 log = logging.getLogger(__name__)
 OPENAI_VERSION = "2020-10-01"  # what OpenAI's own answers carry

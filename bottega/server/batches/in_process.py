@@ -9,7 +9,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Scope
 
-from bottega.server.callers import Caller
+from bottega.server.guard.callers import Caller
 
 
 async def post(app: ASGIApp, path: str, body: dict[str, Any], who: Caller) -> tuple[int, Headers, Any]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from fastapi import Request
 
-from bottega.server.callers import caller
 from bottega.server.errors import ApiError
-from bottega.server.search import Document
+from bottega.server.gpt3.search import Document
+from bottega.server.guard.callers import caller
 
 
 @dataclass(frozen=True)

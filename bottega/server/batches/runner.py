@@ -13,10 +13,16 @@ from itertools import islice
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from bottega.server import in_process
-from bottega.server.batch_files import answer_line, check_input, expire_rest, write_end
-from bottega.server.callers import Caller
-from bottega.server.jsonl import Line, read_lines
+from bottega.server.batches import in_process
+from bottega.server.batches.files import (
+    answer_line,
+    check_input,
+    expire_rest,
+    fail_without_input,
+    write_end,
+)
+from bottega.server.files.jsonl import Line, read_lines
+from bottega.server.guard.callers import Caller
 from bottega.server.served import Served
 from bottega.server.store.batches import CLAIM_SECONDS, answered, change, claim, record, release, unfinished
 from bottega.server.store.contents import sweep
@@ -114,6 +120,8 @@ class Batches:
             await self._change(owner, id, "validating", fields)
         batch = await self._get(owner, id)
         if batch["status"] == "in_progress":
+            if await asyncio.to_thread(fail_without_input, self._store, batch, owner, path):
+                return
             await self._answer_all(owner, batch)
             batch = await self._get(owner, id)
         if batch["status"] == "in_progress":
@@ -123,6 +131,8 @@ class Batches:
         if batch["status"] == "cancelling":
             await asyncio.to_thread(write_end, self._store, batch, owner, "cancelled")
         elif batch["status"] == "finalizing":
+            if await asyncio.to_thread(fail_without_input, self._store, batch, owner, path):
+                return
             late = await asyncio.to_thread(expire_rest, self._store, batch, path)
             await asyncio.to_thread(write_end, self._store, batch, owner, "expired" if late else "completed")
 

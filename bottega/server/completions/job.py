@@ -11,11 +11,9 @@ from bottega.engine.request import Request
 from bottega.engine.stream import Stream
 from bottega.errors import BottegaError
 from bottega.nn.steps import FinishReason, Step
-from bottega.server.errors import envelope
-from bottega.server.grammars import grammar_of
-from bottega.server.insertion import surround
-from bottega.server.pieces import Piece, Pieces, Placed, legacy_logprobs, place
-from bottega.server.reading import (
+from bottega.server.completions.insertion import surround
+from bottega.server.completions.pieces import Piece, Pieces, Placed, legacy_logprobs, place
+from bottega.server.completions.reading import (
     Prompt,
     check_combinations,
     check_context,
@@ -23,6 +21,8 @@ from bottega.server.reading import (
     sampling_params,
     stop_strings,
 )
+from bottega.server.errors import envelope
+from bottega.server.grammars import grammar_of
 from bottega.server.schema import Choice, Completion, CompletionRequest, ErrorAnswer, Usage
 from bottega.server.served import Served
 

@@ -1,0 +1,1 @@
+"""Batches: requests from a file, answered in the background."""

@@ -1,0 +1,1 @@
+"""From the body of a chat request to its answer."""

@@ -1,0 +1,1 @@
+"""From the body of a completions request to its answer."""

@@ -1,0 +1,1 @@
+"""The resources of the GPT-3 era."""
