@@ -1,8 +1,10 @@
-"""`bottega eval`: how well models predict a held-out text."""
+"""`bottega eval`: how well models predict a held-out text, or answer lm-eval's tasks."""
 
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -10,12 +12,15 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMe
 
 if TYPE_CHECKING:
     from bottega.data.documents import Document
+    from bottega.evaluation.harness import TaskResult
     from bottega.evaluation.scoring import Score
 
-DESCRIPTION = """Bits per byte of one or more models on the same text, the ends of its documents counted.
+DESCRIPTION = """Bits per byte of one or more models on the same text, the ends of its documents counted;
+or their results in tasks of lm-eval.
 
 Example: bottega eval runs/quickstart runs/longer --data heldout.txt
-         bottega eval runs/quickstart --data heldout.txt --fim"""
+         bottega eval runs/quickstart --data heldout.txt --fim
+         bottega eval runs/quickstart --tasks lambada_openai,piqa --limit 100"""
 
 
 def main(argv: list[str]) -> None:
@@ -26,19 +31,27 @@ def main(argv: list[str]) -> None:
 
 def _eval(
     models: Positional[tuple[str, ...]],
-    data: tuple[str, ...],
+    data: tuple[str, ...] = (),
     text_field: str = "text",
     fim: bool = False,
+    tasks: tuple[str, ...] = (),
+    shots: int | None = None,
+    include_path: Path | None = None,
+    limit: int | None = None,
     json_: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """Evaluate models on a text that they have not seen.
+    """Evaluate models on a text that they have not seen, or in tasks.
 
     Args:
         models: runs, checkpoint folders or Hub repositories; GPTs and n-gram models.
         data: files, folders or data sets of the catalog.
         text_field: the field of .jsonl and .parquet that holds the text.
         fim: score middles instead, of several lengths, with the suffix that follows them and without.
-        json_: print one JSON object a model, line by line; with --fim one a model and length.
+        tasks: names of lm-eval's tasks, with commas or spaces between them; needs the package lm-eval.
+        shots: with --tasks, how many examples go before each question; as the task says by default.
+        include_path: with --tasks, a folder with YAML files of further tasks.
+        limit: with --tasks, ask only the first so many samples of each.
+        json_: print one JSON object a model, line by line; one a length with --fim, one a task with --tasks.
     """
     from rich.console import Console
     from rich.table import Table
@@ -48,6 +61,15 @@ def _eval(
 
     if not models:
         raise InputError("name at least one model, such as: bottega eval runs/quickstart --data heldout.txt")
+    if bool(data) == bool(tasks):
+        raise InputError("give either --data with a text or --tasks with names of tasks")
+    if tasks:
+        if fim:
+            raise InputError("--fim goes with --data, not with --tasks")
+        _run_tasks(models, tasks, shots, limit, include_path, json_)
+        return
+    if (shots, limit, include_path) != (None, None, None):
+        raise InputError("--shots, --limit and --include-path go with --tasks")
     documents = list(read_documents(data, text_field))
     if fim:
         _fill_in(models, [document.text for document in documents], json_)
@@ -92,6 +114,61 @@ def _fill_in(models: tuple[str, ...], texts: list[str], json_: bool) -> None:
             table.add_row(name, str(score.characters), *bits)
     if not json_:
         Console().print(table)
+
+
+def _run_tasks(
+    models: tuple[str, ...],
+    tasks: tuple[str, ...],
+    shots: int | None,
+    limit: int | None,
+    folder: Path | None,
+    json_: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from bottega.errors import InputError
+
+    for name, count, low in (("shots", shots, 0), ("limit", limit, 1)):
+        if count is not None and count < low:
+            raise InputError(f"--{name} must be at least {low}, not {count}")
+    names = [name for group in tasks for name in group.split(",") if name]
+    columns = ("model", "task", "shots", "samples", "metric", "value")
+    table = Table(*columns, box=None, pad_edge=False)
+    for model in models:
+        for result in _evaluate(model, names, shots, limit, folder):
+            if json_:
+                print(json.dumps({"model": model, **asdict(result)}))
+            numbers = ["" if number is None else f"{number:,}" for number in (result.shots, result.samples)]
+            for metric, value in result.metrics.items():
+                error = f" ± {result.errors[metric]:.4f}" if metric in result.errors else ""
+                table.add_row(model, result.task, *numbers, metric, f"{value:.4f}{error}")
+    if not json_:
+        Console().print(table)
+
+
+def _evaluate(
+    model: str, tasks: list[str], shots: int | None, limit: int | None, folder: Path | None
+) -> list[TaskResult]:
+    from bottega.errors import InputError
+    from bottega.models.gpt import GPT
+    from bottega.models.load import load, load_tokenizer
+
+    # Else lm-eval starts a process for every core to estimate one standard error.
+    os.environ.setdefault("DISABLE_MULTIPROC", "1")
+    try:
+        from bottega.evaluation.harness import Harness, evaluate
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("bottega"):
+            raise
+        raise InputError("--tasks needs the package lm-eval; try: pip install 'bottega[eval]'") from None
+    loaded = load(model)
+    if not isinstance(loaded, GPT):
+        raise InputError(f"{model}: lm-eval's tasks need a GPT; score an n-gram model on a text with --data")
+    harness = Harness(loaded, load_tokenizer(model))
+    return evaluate(harness, tasks, shots=shots, limit=limit, folder=folder)
 
 
 def _score(model: str, documents: list[Document]) -> Score:

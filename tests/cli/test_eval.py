@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,67 @@ def test_bad_data_is_one_line(
     (tmp_path / "bad").write_bytes(content)
     assert run(["eval", str(model), "--data", str(tmp_path / "bad")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    """A folder with a task of lm-eval's kind: which of two texts is the likelier."""
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    lines = [{"text": "In the beginning", "gold": i % 2} for i in range(6)]
+    (folder / "words.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source = json.dumps({"data_files": {"test": str(folder / "words.jsonl")}})
+    (folder / "words.yaml").write_text(
+        f"task: words\ndataset_path: json\ndataset_kwargs: {source}\ntest_split: test\nfewshot_split: test\n"
+        "output_type: multiple_choice\ndoc_to_text: '{{text}}'\ndoc_to_target: gold\n"
+        "doc_to_choice: ['word', 'the']\nmetric_list: [{metric: acc}]\n"
+    )
+    return folder
+
+
+def test_tasks_are_asked_as_their_files_say(
+    model: Path, task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lm_eval")
+    asked = ["eval", str(model), "--tasks", "words", "--include-path", str(task)]
+    assert run([*asked, "--limit", "4", "--shots", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    # Every token costs the same, so the text of fewer tokens wins: "the" is one.
+    assert result == {
+        "model": str(model),
+        "task": "words",
+        "shots": 1,
+        "samples": 4,
+        "metrics": {"acc": 0.5},
+        "errors": {"acc": pytest.approx(math.sqrt(0.25 / 3))},
+    }
+    assert run(asked) == 0
+    assert "words" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give either --data"),
+        (["--data", "x.txt", "--tasks", "words"], "give either --data"),
+        (["--data", "x.txt", "--limit", "3"], "go with --tasks"),
+        (["--tasks", "words", "--fim"], "--fim goes with --data"),
+        (["--tasks", "words", "--limit", "0"], "--limit must be at least 1, not 0"),
+        (["--tasks", "words", "--include-path", "nowhere"], "nowhere is no folder"),
+    ],
+)
+def test_wrong_arguments_of_tasks_are_one_line(
+    model: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["eval", str(model), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_without_lm_eval_the_package_is_named(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval", None)  # as Python marks what cannot be imported
+    monkeypatch.delitem(sys.modules, "bottega.evaluation.harness", raising=False)
+    assert run(["eval", str(model), "--tasks", "words"]) == 2
+    assert "needs the package lm-eval; try: pip install 'bottega[eval]'" in capsys.readouterr().err
