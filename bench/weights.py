@@ -22,7 +22,8 @@ from torch import Tensor
 
 from bottega.data.loader import validation_batches
 from bottega.data.shards import TokenShards
-from bottega.engine.weights import KINDS, PackedLinear, pack
+from bottega.engine.quantisation import KINDS
+from bottega.engine.weights import PackedLinear, pack
 from bottega.models.gpt import GPT
 from bottega.nn.loss import IGNORE
 

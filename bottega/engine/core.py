@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence as Listed
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,11 +15,12 @@ from bottega.engine.constraints import Constraint, Grammars
 from bottega.engine.lookup import Lookup
 from bottega.engine.paged_attention import BLOCK
 from bottega.engine.paged_cache import PagedCache, Pass, tokens_that_fit
+from bottega.engine.quantisation import Kind
 from bottega.engine.request import Request
 from bottega.engine.scheduler import Scheduler, Span
 from bottega.engine.sequence import Sequence
 from bottega.engine.settings import EngineSettings, Statistics
-from bottega.engine.weights import Kind, pack
+from bottega.engine.weights import pack
 from bottega.errors import InputError
 from bottega.models.gpt import GPT
 from bottega.nn.sampling import Row, choose, raw_logprobs
@@ -212,18 +214,29 @@ class Core:
 
     def _advance(self, sequence: Sequence, token: Token) -> Step:
         first, sequence.opened = not sequence.opened, True
-        prompt = tuple(sequence.scored) if first else ()
+        step = self._outcome(sequence, token)
+        return replace(step, prompt=tuple(sequence.scored), cached=sequence.cached) if first else step
+
+    def _outcome(self, sequence: Sequence, token: Token) -> Step:
+        constraint = sequence.constraint
         if sequence.request.embed:
-            return Step(None, "length", prompt, _embedding(sequence.states))
+            return Step(None, "length", embedding=_embedding(sequence.states))
         if not sequence.limit:
-            return Step(None, "length", prompt)
-        if token.id == self.end_of_text:
-            return Step(None, "stop", prompt)
+            return Step(None, "length")
+        if constraint is not None and constraint.fault:  # found while the token was being chosen
+            return Step(None, "stop", fault=constraint.fault)
+        if token.id in (self.end_of_text, *sequence.row.params.stop_tokens):
+            return Step(None, "stop")
         sequence.take(token.id)
         self._generated += 1
-        if sequence.constraint is not None and sequence.constraint.finished:
-            return Step(token, "stop", prompt)
-        return Step(token, "length" if len(sequence.row.output) >= sequence.limit else None, prompt)
+        last = len(sequence.row.output) >= sequence.limit
+        if constraint is None:
+            return Step(token, "length" if last else None)
+        if constraint.fault:
+            return Step(None, "stop", fault=constraint.fault)
+        if constraint.finished or (last and constraint.whole):
+            return Step(token, "stop")
+        return Step(token, "length" if last else None)
 
     def _tokens(self, logits: Tensor, ids: Listed[int], rows: Listed[Row]) -> list[Token]:
         """The chosen tokens, with their raw log-probabilities where their requests ask for them."""

@@ -24,7 +24,7 @@ import torch  # noqa: F401  before the library: whoever is loaded first brings t
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-SOURCES = ("attention.cpp", "linear.cpp")
+SOURCES = ("attention.cpp", "linear.cpp", "quantise.cpp")
 HEADERS = ("vectors.h",)
 # Sums are neither reordered nor fused by the compiler: a result must not depend on the shape of the call.
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-Wno-psabi")
@@ -34,6 +34,7 @@ CHOICES = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-mcpu=
 _SIGNATURES = {
     "attend": [c_void_p] * 7 + [c_long] * 9 + [c_int] * 2,
     "store_kv": [c_void_p] * 7 + [c_long] * 7 + [c_int] * 2,
+    "quantise": [c_void_p] + [c_long] * 2 + [c_int] + [c_void_p] * 2 + [c_int],
     "linear": [c_void_p] * 7 + [c_long] * 3 + [c_float] + [c_int] * 3,
 }
 

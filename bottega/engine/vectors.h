@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
@@ -105,18 +106,22 @@ static INLINE F to_float(I v) { return __builtin_convertvector(v, F); }
 static INLINE F larger(F a, F b) { return a > b ? a : b; }
 
 // Halves folded onto each other: the order of a sum is written down, so it is the same in every caller.
+template <class Half, class Whole, class Fold> static INLINE Half fold_once(Whole v, Fold fold) {
+  Half halves[2];
+  memcpy(halves, &v, sizeof v);
+  return fold(halves[0], halves[1]);
+}
 template <class Fold> static INLINE float folded(F v, Fold fold) {
-  float lanes[LANES];
-  store(lanes, v);
-  for (int half = LANES / 2; half; half /= 2)
-    for (int i = 0; i < half; i++) lanes[i] = fold(lanes[i], lanes[i + half]);
-  return lanes[0];
+  typedef float F8 __attribute__((vector_size(32)));
+  typedef float F4 __attribute__((vector_size(16)));
+  const F4 four = fold_once<F4>(fold_once<F8>(v, fold), fold);
+  return fold(fold(four[0], four[2]), fold(four[1], four[3]));
 }
 static INLINE float sum(F v) {
-  return folded(v, [](float a, float b) { return a + b; });
+  return folded(v, [](auto a, auto b) { return a + b; });
 }
 static INLINE float maximum(F v) {
-  return folded(v, [](float a, float b) { return a > b ? a : b; });
+  return folded(v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 // e^x to 2 units in the last place; exactly 1 at 0, exactly 0 below -87.

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bottega.engine import kernels
-from bottega.engine.weights import ACTIVATIONS, KINDS, PackedLinear, dequantise, pack, quantise
+from bottega.engine.quantisation import KINDS, dequantise, quantise
+from bottega.engine.weights import ACTIVATIONS, PackedLinear, pack
 from bottega.models.gpt import GPT, GPTConfig
 
 # The norm of the error beside the norm of the result, for normally distributed weights and activations.
@@ -126,6 +127,19 @@ def test_quantising_errs_by_half_a_step_at_most():
     # Only a weight at the short end, or one that a smaller step clips, is farther off than half a step.
     assert ((restored - groups).abs() <= step * 1.25).all()
     assert ((restored - groups).abs() <= step * 0.51).float().mean() > 0.97
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize("shape", [(70, 40), (3, 256), (1, 7)])
+def test_kernel_and_torch_quantise_alike(monkeypatch, kind, shape):
+    weight = case(shape[1], shape[0])[0]
+    weight[0, :7] = 0
+    words, scales = quantise(weight, kind)
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    expected, expected_scales = quantise(weight, kind)
+    assert words.shape == expected.shape
+    torch.testing.assert_close(scales, expected_scales)
+    assert (words == expected).float().mean() > 0.999
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
