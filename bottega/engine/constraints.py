@@ -89,8 +89,15 @@ class Constraint:
 
     @property
     def finished(self) -> bool:
-        """Whether only its end may follow: the sentence is whole, or beyond the limits of the library."""
-        return bool(self._matcher.is_stopped())
+        """Whether only its end may follow: the sentence is whole."""
+        return bool(self._matcher.is_stopped()) and not self.fault
+
+    @property
+    def fault(self) -> str:
+        """Why the sentence cannot go on, where it does not: it is beyond the limits of the library."""
+        if not self._matcher.is_error():
+            return ""
+        return f"the grammar cannot be followed any further: {_line(self._matcher.get_error())}"
 
     @property
     def whole(self) -> bool:
@@ -120,9 +127,9 @@ class Constraint:
         return narrow
 
     def advance(self, token: int) -> None:
-        """Take the token that was drawn. Raises ValueError for one that was not allowed."""
+        """Take the token that was drawn; for one that is not allowed there is a fault from then on."""
         if not self._matcher.consume_token(token):
-            raise ValueError(f"token {token} does not continue a sentence of the grammar")
+            return
         way = self._way_out
         if way and way[0] == token:
             self._way_out = way[1:]

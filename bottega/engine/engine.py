@@ -45,13 +45,13 @@ class Engine:
 
     `slots + queue` requests may be under way; who comes then is told to come later. It is `ready` from when
     the model is loaded until the process dies, and again after that. `statistics` are those after the
-    process's last step.
+    process's last step, `restarts` how often it was started again.
     """
 
     def __init__(self, folder: Path, settings: EngineSettings) -> None:
         self.context_length, self.vocab_size = gpt_sizes(folder)
         self.settings, self.statistics = settings, Statistics()
-        self.ready = False
+        self.ready, self.restarts = False, 0
         self.on_submit: Callable[[Sequence[Request], Stream], None] | None = None  # told of what is asked
         self._folder = folder
         self._lock = threading.RLock()  # of what follows; a signal's handler may call what it has interrupted
@@ -176,6 +176,7 @@ class Engine:
             healthy = was_ready and time.monotonic() - began > HEALTHY
             pause = PAUSES[0] if healthy else min(2 * pause, PAUSES[1])
             self._stopping.wait(pause)
+            self.restarts += not self._stopping.is_set()
 
     def _take(self, message: Ready | Unfit | Progress) -> None:
         if isinstance(message, Ready):
@@ -194,7 +195,8 @@ class Engine:
                     given.append((self._places.get(id), step))
                 else:
                     self._finished.append(time.monotonic())
-                    given.append((self._places.pop(id, None), step))
+                    end = InputError(step.fault) if step.fault else step
+                    given.append((self._places.pop(id, None), end))
             given += [(self._places.pop(id, None), InputError(why)) for id, why in progress.refused]
             for id, why in progress.failed:
                 given.append((self._places.pop(id, None), WorkError(f"the engine failed: {why}")))

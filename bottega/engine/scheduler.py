@@ -157,7 +157,8 @@ class Scheduler:
         self.tables[sequence.slot, : len(sequence.blocks)] = sequence.blocks
         if not sequence.admitted:
             self.prompt_tokens += len(tokens)
-            self.prefix_hit_tokens += sequence.computed
+            sequence.cached = sequence.computed
+            self.prefix_hit_tokens += sequence.cached
             sequence.admitted = True
         return True
 

@@ -31,6 +31,7 @@ class Sequence:
     scored: list[Token] = field(default_factory=list)  # the prompt's tokens with their log-probabilities
     states: list[Tensor] = field(default_factory=list)  # the prompt's last states, where they are embedded
     admitted: bool = False  # it ran before, be it that it was preempted
+    cached: int = 0  # tokens of its prompt whose keys and values were there when it was admitted first
     opened: bool = False  # its first step was given
 
     def __post_init__(self) -> None:

@@ -124,7 +124,7 @@ class Batch:
         limit = self.cache.capacity - len(row.prompt) if limit is None else limit
         if limit == 0:
             return Step(None, "length", prompt)
-        if token.id == self.end_of_text:
+        if token.id in (self.end_of_text, *row.params.stop_tokens):
             return Step(None, "stop", prompt)
         row.output.append(token.id)
         return Step(token, "length" if len(row.output) >= limit else None, prompt)

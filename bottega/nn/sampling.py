@@ -53,10 +53,10 @@ def choose(
 ) -> list[int]:
     """Draw the next token of each row from the logits that follow it.
 
-    `end_of_text` is the token that min_tokens and ignore_eos keep out; `allowed` says of rows by their number
-    which tokens a grammar admits: there it alone decides about the end. A row's draw depends on its own
-    logits, parameters and history only, never on its companions. Raises WorkError where the logits are not
-    finite: the model's weights are broken.
+    `end_of_text` is what min_tokens and ignore_eos keep out besides a row's stop tokens; `allowed` says of
+    rows by their number which tokens a grammar admits: there it alone decides about the end. A row's draw
+    depends on its own logits, parameters and history only, never on its companions. Raises WorkError where
+    the logits are not finite: the model's weights are broken.
     """
     scores = _edited(logits.float(), rows, end_of_text, allowed or {})
     best = scores.argmax(-1)  # a NaN counts as the greatest
@@ -79,18 +79,20 @@ def _edited(
 ) -> Float[Tensor, "row vocabulary"]:
     """The logits with bias, penalties and what is ruled out; the same tensor where nothing asks for any."""
     endless = [
-        i for i, row in enumerate(rows) if i not in allowed and end_of_text is not None and row.goes_on
+        (i, end)
+        for i, row in enumerate(rows)
+        if i not in allowed and row.goes_on
+        for end in (end_of_text, *row.params.stop_tokens)
+        if end is not None
     ]
     changed = [i for i, row in enumerate(rows) if row.params.logit_bias or row.params.penalises]
-    if end_of_text is None:
-        endless = []
     if not (endless or changed or allowed):
         return logits
     scores = logits.clone()
     for i in changed:
         _penalise(scores[i], rows[i])
     if endless:
-        scores[endless, end_of_text] = -math.inf
+        scores[[i for i, _ in endless], [end for _, end in endless]] = -math.inf
     for i, mask in allowed.items():
         scores[i].masked_fill_(~mask, -math.inf)
     return scores

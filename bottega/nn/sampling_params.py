@@ -28,6 +28,7 @@ class SamplingParams:
     max_tokens: int | None = None  # None: as many as fit into the context
     min_tokens: int = 0  # until so many are drawn, the end of the text is not
     ignore_eos: bool = False  # the end of the text is never drawn: for measuring speed at a fixed length
+    stop_tokens: tuple[int, ...] = ()  # they end the text too, as the end of a turn does in a chat
     logprobs: int | None = None  # how many alternatives to report with each token; None reports none
 
     def __post_init__(self) -> None:
@@ -67,7 +68,7 @@ def check_fits(prompt: Sequence[int], params: SamplingParams, context_length: in
     """Raise InputError where a prompt cannot be continued as asked: nothing is cut or slid in silence."""
     if not prompt:
         raise InputError("the prompt holds no token; begin with the end-of-text token")
-    for token in (min(prompt), max(prompt), *params.logit_bias):
+    for token in (min(prompt), max(prompt), *params.logit_bias, *params.stop_tokens):
         if not 0 <= token < vocab_size:
             raise InputError(f"token {token} is not in the vocabulary; ids run from 0 to {vocab_size - 1}")
     wanted = 1 if params.max_tokens is None else params.max_tokens

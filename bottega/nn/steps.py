@@ -25,3 +25,5 @@ class Step:
     finish_reason: FinishReason | None  # "stop": the model ended the text; "length": max_tokens reached
     prompt: tuple[Token, ...] = ()  # in the first step only, where the row asked for it
     embedding: tuple[float, ...] = ()  # of the prompt, in the only step of a row that asked for it
+    cached: int = 0  # in the first step only: tokens of the prompt that were read for an earlier one
+    fault: str = ""  # in the last step of a row that cannot go on as asked: why

@@ -32,7 +32,7 @@ class StreamOptions(Strict):
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = Field(
-        default=None, description="Pads the events of a chat to like sizes, so that the network tells less."
+        default=None, description="Pads the events to like sizes, so that the network tells less."
     )
 
 

@@ -22,7 +22,7 @@ class CompletionRequest(SamplingFields):
     max_tokens: int | None = Field(
         default=None, ge=0, description="16 by default; 0 with echo scores the prompt."
     )
-    best_of: int | None = Field(default=None, ge=1, le=20)
+    best_of: int | None = Field(default=None, ge=0, le=20, description="0 is as if it were not given.")
     logprobs: int | None = Field(default=None, ge=0, le=5)
     echo: bool | None = None
 
@@ -45,12 +45,43 @@ class Choice(BaseModel):
     finish_reason: Literal["stop", "length"] | None = None
 
 
+class PromptDetails(BaseModel):
+    """Tokens of the prompts by kind."""
+
+    cached_tokens: int = Field(description="Read for an earlier request, and found again.")
+    audio_tokens: int
+
+
+class CompletionDetails(BaseModel):
+    """Tokens of the continuations by kind."""
+
+    reasoning_tokens: int
+    audio_tokens: int
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+
+
 class Usage(BaseModel):
     """Counts of tokens: each prompt once, every continuation that was drawn."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
+
+    @classmethod
+    def of(cls, read: int, drawn: int, cached: int) -> Usage:
+        """The usage of prompts of `read` tokens, `cached` among them, and `drawn` tokens behind them."""
+        return cls(
+            prompt_tokens=read,
+            completion_tokens=drawn,
+            total_tokens=read + drawn,
+            prompt_tokens_details=PromptDetails(cached_tokens=cached, audio_tokens=0),
+            completion_tokens_details=CompletionDetails(
+                reasoning_tokens=0, audio_tokens=0, accepted_prediction_tokens=0, rejected_prediction_tokens=0
+            ),
+        )
 
 
 class Completion(BaseModel):
@@ -61,7 +92,14 @@ class Completion(BaseModel):
     created: int
     model: str
     choices: list[Choice]
+    system_fingerprint: str
     usage: Usage | None = None
+
+
+class PaddedCompletion(Completion):
+    """A piece of an answer that is brought to a common size."""
+
+    obfuscation: str
 
 
 class Model(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bottega import __version__
 from bottega.data.fim import FillInMiddle
 from bottega.engine.engine import Engine
 from bottega.engine.settings import EngineSettings
@@ -45,6 +47,11 @@ class Served:
             engine.close()
             raise
         return cls(engine, tokenizer, fill_in_middle=inserts)
+
+    def fingerprint(self, model: str) -> str:
+        """OpenAI's `system_fingerprint` under the name `model`: as long as it stays, seeds give the same."""
+        identity = f"{__version__} {model} {self.created}"
+        return f"fp_{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
 
     @cached_property
     def chat(self) -> ChatTemplate:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
@@ -11,7 +13,8 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from bottega.engine.stream import Stream
-from bottega.server.errors import ApiError
+from bottega.errors import BottegaError, InputError
+from bottega.server.errors import ApiError, envelope
 
 Answer = TypeVar("Answer")
 
@@ -29,6 +32,17 @@ class EventStream(StreamingResponse):
         """Send the events; a client that goes away cancels this."""
         with self._steps:
             await super().__call__(scope, receive, send)
+
+
+def error_event(error: BottegaError) -> str:
+    """The event that ends a stream whose answer cannot be given: OpenAI's envelope."""
+    status = 400 if isinstance(error, InputError) else 503
+    return f"data: {json.dumps(envelope(str(error), status))}\n\n"
+
+
+def obfuscation(event: str) -> str:
+    """Random characters that bring an event to the next multiple of 64: its size then tells little."""
+    return secrets.token_urlsafe(64)[: 64 - len(event) % 64]
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:

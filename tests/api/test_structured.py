@@ -11,6 +11,8 @@ import openai
 import pytest
 from pydantic import BaseModel
 
+from bottega.text.tokenizer import Tokenizer
+
 TALK: list[Any] = [{"role": "user", "content": "Mix a colour."}]
 SCHEMA = {
     "type": "object",
@@ -66,6 +68,31 @@ def test_the_clients_own_parser(client: openai.OpenAI) -> None:
         model="bardi", messages=TALK, response_format=Mixture, max_tokens=100, seed=2
     )
     assert isinstance(parsed.choices[0].message.parsed, Mixture)
+
+
+def test_what_is_whole_at_the_last_token_is_parsed(client: openai.OpenAI, tokenizer: Tokenizer) -> None:
+    """The client's parser raises where an answer was cut off, so a whole one must not be said to be."""
+
+    class Colour(BaseModel):
+        name: Literal["ochre"]
+
+    n = len(tokenizer.encode('{"name":"ochre"}'))
+    for max_tokens in range(n, 24):
+        parsed = client.chat.completions.parse(
+            model="bardi", messages=TALK, response_format=Colour, max_tokens=max_tokens, seed=max_tokens
+        )
+        assert parsed.choices[0].finish_reason == "stop"
+        assert isinstance(parsed.choices[0].message.parsed, Colour)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_grammar_that_grows_too_complex_is_an_error(client: openai.OpenAI, stream: bool) -> None:
+    rules = "\n".join(f'r{i}: "a" "b{i}"' for i in range(2500))  # all of them are possible after the a
+    lark = 'start: "a" (' + " | ".join(f"r{i}" for i in range(2500)) + ")\n" + rules
+    wanted = {"type": "grammar", "grammar": lark}
+    with pytest.raises(openai.APIError, match="cannot be followed any further"):
+        list(ask(client, response_format=wanted, stream=stream))
+    assert ask(client, max_tokens=1).choices
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "mix"}}])

@@ -331,6 +331,55 @@ def test_a_grammar_is_followed_beside_one_who_has_none(run: Any) -> None:
     assert [t.ids for t in run(core, free)] == [t.ids for t in told[:6]]
 
 
+@pytest.fixture(scope="module")
+def writer() -> tuple[Tokenizer, Core]:
+    """A core that follows grammars."""
+    tokenizer = Tokenizer.train(["a plain text"], 262)
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(tokenizer.vocab_size, context_length=128, n_layer=1, n_head=1, n_embd=16))
+    return tokenizer, Core(model.eval(), tokenizer.end_of_text, EngineSettings(), tokenizer.to_json())
+
+
+def test_a_sentence_whole_at_the_last_token_has_ended(writer: tuple[Tokenizer, Core], run: Any) -> None:
+    grammar = LLMatcher.grammar_from_regex("[0-9]{2,}")
+    for max_tokens, reason in ((1, "length"), (2, "stop"), (7, "stop")):
+        params = SamplingParams(seed=3, max_tokens=max_tokens)
+        assert run(writer[1], [Request([5], params, grammar=grammar)])[0].reason == reason
+
+
+def test_a_grammar_beyond_the_limits_fails_its_own_request(writer: tuple[Tokenizer, Core], run: Any) -> None:
+    rules = "\n".join(f'r{i}: "a" "b{i}"' for i in range(2500))  # all of them are possible after the a
+    lark = 'start: "a" (' + " | ".join(f"r{i}" for i in range(2500)) + ")\n" + rules
+    params = SamplingParams(seed=1, max_tokens=8, ignore_eos=True)
+    request = Request([5], params)
+    tangled = replace(request, grammar=LLMatcher.grammar_from_lark(lark))
+    failed, free = run(writer[1], [tangled, request])
+    assert failed.steps[-1].token is None
+    assert "2000" in failed.steps[-1].fault  # what the library says of it
+    assert (len(free.ids), free.reason, free.steps[-1].fault) == (8, "length", "")
+
+
+def test_stop_tokens_end_the_text_but_not_too_early(gpt2: GPT, run: Any) -> None:
+    core, likely = core_of(gpt2), {11: 9, 12: 9}
+    free = SamplingParams(seed=2, max_tokens=12, logit_bias=likely)
+    params = [free, replace(free, stop_tokens=(11, 12)), replace(free, stop_tokens=(11, 12), min_tokens=5)]
+    params.append(replace(params[1], ignore_eos=True))
+    drawn, ended, later, never = run(core, [Request([5, 6], one) for one in params])
+    first = next(i for i, id in enumerate(drawn.ids) if id in (11, 12))
+    assert (ended.ids, ended.reason) == (drawn.ids[:first], "stop")
+    assert len(later.ids) >= 5 and not {11, 12} & {*later.ids}
+    assert len(never.ids) == 12 and not {11, 12} & {*never.ids}
+    with pytest.raises(InputError, match="vocabulary"):
+        core.add(0, Request([5], SamplingParams(stop_tokens=(10**6,))))
+
+
+def test_the_first_step_tells_how_much_was_cached(gpt2: GPT, run: Any) -> None:
+    core = core_of(gpt2)
+    request = Request([i % 50 for i in range(100)], SamplingParams(max_tokens=2, ignore_eos=True))
+    told = [run(core, [request])[0] for _ in range(2)]
+    assert [[step.cached for step in one.steps] for one in told] == [[0, 0], [64, 0]]
+
+
 def test_a_grammar_needs_a_tokenizer(gpt2: GPT) -> None:
     with pytest.raises(InputError, match="needs a tokenizer"):
         core_of(gpt2).add(0, Request([1], SamplingParams(), grammar="{}"))

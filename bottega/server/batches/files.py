@@ -128,19 +128,20 @@ class _Usage:
     """Adds up what the answers that pass through have cost."""
 
     def __init__(self) -> None:
-        self._read = self._written = 0
+        self._read = self._cached = self._written = 0
 
     def over(self, found: Iterator[Body]) -> Iterator[bytes]:
         for answer in found:
             used = ((answer["response"] or {}).get("body") or {}).get("usage") or {}
             self._read += used.get("prompt_tokens") or 0
+            self._cached += (used.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
             self._written += used.get("completion_tokens") or 0
             yield json.dumps(answer).encode() + b"\n"
 
     def total(self) -> Body:
         return {
             "input_tokens": self._read,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": self._cached},
             "output_tokens": self._written,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": self._read + self._written,

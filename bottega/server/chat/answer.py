@@ -78,29 +78,6 @@ class ChunkChoice(BaseModel):
     finish_reason: Reason | None
 
 
-class PromptDetails(BaseModel):
-    """Tokens of the prompt by kind."""
-
-    cached_tokens: int = 0
-    audio_tokens: int = 0
-
-
-class CompletionDetails(BaseModel):
-    """Tokens of the answers by kind."""
-
-    reasoning_tokens: int = 0
-    audio_tokens: int = 0
-    accepted_prediction_tokens: int = 0
-    rejected_prediction_tokens: int = 0
-
-
-class ChatUsage(Usage):
-    """Counts of tokens: the prompt once, every answer."""
-
-    prompt_tokens_details: PromptDetails
-    completion_tokens_details: CompletionDetails
-
-
 class ChatCompletion(BaseModel):
     """The answer of POST /v1/chat/completions."""
 
@@ -109,7 +86,7 @@ class ChatCompletion(BaseModel):
     created: int
     model: str
     choices: list[ChatChoice]
-    usage: ChatUsage
+    usage: Usage
     service_tier: Literal["default"]
     system_fingerprint: str
     metadata: dict[str, str] | None = None
@@ -125,7 +102,7 @@ class ChatChunk(BaseModel):
     choices: list[ChunkChoice]
     service_tier: Literal["default"]
     system_fingerprint: str
-    usage: ChatUsage | None = None
+    usage: Usage | None = None
     obfuscation: str | None = None
 
 

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
-from bottega import __version__
 from bottega.engine.request import Request
 from bottega.engine.stream import Stream
 from bottega.errors import BottegaError, InputError
-from bottega.nn.steps import Step
 from bottega.server.chat.answer import (
     AnswerMessage,
     ChatChunk,
     ChatCompletion,
     ChatLogprobs,
-    ChatUsage,
     ChunkChoice,
-    CompletionDetails,
-    PromptDetails,
 )
 from bottega.server.chat.reading import check_fields, read_messages, read_tools
 from bottega.server.chat.schema import ChatRequest
 from bottega.server.chat.wording import Gathered, Said, Wording, chat_logprobs
 from bottega.server.completions.pieces import Pieces
 from bottega.server.completions.reading import Prompt, check_context, read_sampling, stop_strings
-from bottega.server.errors import ApiError, envelope
+from bottega.server.errors import ApiError
 from bottega.server.grammars import grammar_of
-from bottega.server.schema import ErrorAnswer
+from bottega.server.schema import Usage
 from bottega.server.served import Served
+from bottega.server.streams import error_event, obfuscation
 
 Keep = Callable[[ChatCompletion], Awaitable[None]]
 
@@ -53,20 +47,16 @@ class ChatJob:
             self.prompt = chat.encode(self.messages, self.tools.described)
         except InputError as error:
             raise ApiError(f"{body.model!r}: {error}.", "messages", "invalid_value") from None
-        self.ends = frozenset() if body.ignore_eos else chat.ends
         limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
         n_top = (body.top_logprobs or 0) if body.logprobs else None
-        self.params = read_sampling(body, served, limit, n_top)
-        if body.ignore_eos:
-            bias = dict.fromkeys(chat.ends, -100) | dict(self.params.logit_bias)
-            self.params = replace(self.params, logit_bias=bias)
+        self.params = replace(read_sampling(body, served, limit, n_top), stop_tokens=tuple(chat.ends))
         check_context([Prompt(self.prompt, "")], self.params, served, body.model, "messages")
-        self.grammar = grammar_of(body.response_format, served.tokenizer, self.tools.calls, self.ends)
+        ends = frozenset() if body.ignore_eos else chat.ends
+        self.grammar = grammar_of(body.response_format, served.tokenizer, self.tools.calls, ends)
         self.stops, self.n = stop_strings(body), body.n or 1
         self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
-        identity = f"{__version__} {body.model} {served.created}"
-        self.fingerprint = f"fp_{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
-        self.drawn = 0  # tokens so far, for the usage
+        self.fingerprint = served.fingerprint(body.model)
+        self.drawn = self.cached = 0  # tokens so far, for the usage
 
     def requests(self) -> list[Request]:
         """What the engine is asked for: every answer."""
@@ -79,17 +69,12 @@ class ChatJob:
         """The answers piece by piece."""
         texts = [Pieces(self.served.tokenizer, self.stops, 0) for _ in range(self.n)]
         wordings = [Wording(self.tools) for _ in range(self.n)]
-        counts = [0] * self.n
         async for i, step in steps:
-            if step.token is not None:
-                self.drawn, counts[i] = self.drawn + 1, counts[i] + 1
-                if step.token.id in self.ends:
-                    early = counts[i] <= self.params.min_tokens
-                    self.drawn -= not early  # as with the end of the text, which engines do not report
-                    step = Step(None, step.finish_reason if early else "stop")
+            self.drawn += step.token is not None
+            self.cached += step.cached if i == 0 else 0  # the others find what the first has read
             piece = texts[i].push(step)
             if piece.finish_reason is not None:
-                steps.abort(i)  # a stop string or a turn's end is nothing that the engine knows of
+                steps.abort(i)  # a stop string ends the text, which the engine cannot know
             yield i, wordings[i].push(piece)
 
     async def whole(self, steps: Stream) -> ChatCompletion:
@@ -115,7 +100,7 @@ class ChatJob:
                 if said.finish_reason is not None:
                     yield self._event(i, AnswerMessage(), None, said.finish_reason)
         except BottegaError as error:
-            yield f"data: {ErrorAnswer.model_validate(envelope(str(error), 503)).model_dump_json()}\n\n"
+            yield error_event(error)
             return
         if keep is not None:
             await keep(self._completion(gathered))
@@ -135,7 +120,7 @@ class ChatJob:
         )
         return self._chunk([choice])
 
-    def _chunk(self, choices: list[ChunkChoice], usage: ChatUsage | None = None) -> str:
+    def _chunk(self, choices: list[ChunkChoice], usage: Usage | None = None) -> str:
         chunk = ChatChunk(
             id=self.id,
             object="chat.completion.chunk",
@@ -149,8 +134,7 @@ class ChatJob:
         if options is not None and options.include_usage:
             chunk.usage = usage
         if options is not None and options.include_obfuscation:
-            length = len(chunk.model_dump_json(exclude_unset=True))
-            chunk.obfuscation = secrets.token_urlsafe(64)[: 64 - length % 64]
+            chunk.obfuscation = obfuscation(chunk.model_dump_json(exclude_unset=True))
         return f"data: {chunk.model_dump_json(exclude_unset=True)}\n\n"
 
     def _completion(self, gathered: list[Gathered]) -> ChatCompletion:
@@ -173,14 +157,5 @@ class ChatJob:
             return None
         return chat_logprobs(self.served.tokenizer, said.tokens)
 
-    def _usage(self) -> ChatUsage:
-        read = len(self.prompt)
-        return ChatUsage(
-            prompt_tokens=read,
-            completion_tokens=self.drawn,
-            total_tokens=read + self.drawn,
-            prompt_tokens_details=PromptDetails(cached_tokens=0, audio_tokens=0),
-            completion_tokens_details=CompletionDetails(
-                reasoning_tokens=0, audio_tokens=0, accepted_prediction_tokens=0, rejected_prediction_tokens=0
-            ),
-        )
+    def _usage(self) -> Usage:
+        return Usage.of(len(self.prompt), self.drawn, self.cached)

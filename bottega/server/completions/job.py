@@ -21,10 +21,11 @@ from bottega.server.completions.reading import (
     sampling_params,
     stop_strings,
 )
-from bottega.server.errors import envelope
 from bottega.server.grammars import grammar_of
-from bottega.server.schema import Choice, Completion, CompletionRequest, ErrorAnswer, Usage
+from bottega.server.sampling_schema import StreamOptions
+from bottega.server.schema import Choice, Completion, CompletionRequest, PaddedCompletion, Usage
 from bottega.server.served import Served
+from bottega.server.streams import error_event, obfuscation
 
 
 class Job:
@@ -39,11 +40,11 @@ class Job:
         self.params = sampling_params(body, served)
         check_context(self.prompts, self.params, served, body.model)
         self.n = body.n or 1
-        self.candidates = body.best_of or self.n
+        self.candidates = body.best_of or self.n  # 0, the specified minimum, chooses among none
         self.stops, self.salt = stop_strings(body), salt
         self.grammar = grammar_of(body.response_format, served.tokenizer)
         self.id, self.created = f"cmpl-{uuid.uuid4().hex}", int(time.time())
-        self.drawn = 0  # tokens so far, for the usage
+        self.drawn = self.cached = 0  # tokens so far, for the usage
 
     def requests(self) -> list[Request]:
         """What the engine is asked for: every candidate of every prompt."""
@@ -67,6 +68,8 @@ class Job:
                 if self.body.echo:
                     yield i, self._echo(prompt, step)
             self.drawn += step.token is not None
+            if i % self.candidates == 0:  # the others find what the first has read
+                self.cached += step.cached
             piece = texts[i].push(step)
             if piece.finish_reason is not None:
                 steps.abort(i)  # a stop string ends the text, which the engine cannot know
@@ -94,13 +97,22 @@ class Job:
         try:
             async for i, piece in self.pieces(steps):
                 if piece.text or piece.tokens or piece.finish_reason is not None:
-                    yield _event(self._completion([self._choice(piece, i)]), with_usage)
+                    yield self._event([self._choice(piece, i)])
         except BottegaError as error:
-            yield f"data: {ErrorAnswer.model_validate(envelope(str(error), 503)).model_dump_json()}\n\n"
+            yield error_event(error)
             return
         if with_usage:
-            yield _event(self._completion([], self._usage()), with_usage)
+            yield self._event([], self._usage())
         yield "data: [DONE]\n\n"
+
+    def _event(self, choices: list[Choice], usage: Usage | None = None) -> str:
+        options = self.body.stream_options or StreamOptions()
+        completion = self._completion(choices, usage)
+        left_out = None if options.include_usage else {"usage"}
+        if options.include_obfuscation:
+            padding = obfuscation(completion.model_dump_json(exclude=left_out))
+            completion = PaddedCompletion(**dict(completion), obfuscation=padding)
+        return f"data: {completion.model_dump_json(exclude=left_out)}\n\n"
 
     def _echo(self, prompt: Prompt, step: Step) -> Piece:
         tokens = place(self.served.tokenizer, step.prompt[prompt.shown]) if prompt.text else []
@@ -113,12 +125,17 @@ class Job:
 
     def _completion(self, choices: list[Choice], usage: Usage | None = None) -> Completion:
         return Completion(
-            id=self.id, created=self.created, model=self.body.model, choices=choices, usage=usage
+            id=self.id,
+            created=self.created,
+            model=self.body.model,
+            choices=choices,
+            system_fingerprint=self.served.fingerprint(self.body.model),
+            usage=usage,
         )
 
     def _usage(self) -> Usage:
         read = sum(len(prompt.ids) for prompt in self.prompts)
-        return Usage(prompt_tokens=read, completion_tokens=self.drawn, total_tokens=read + self.drawn)
+        return Usage.of(read, self.drawn, self.cached)
 
 
 @dataclass
@@ -143,7 +160,3 @@ class _Candidate:
     def mean_logprob(self) -> float:
         """What best_of compares: the log-probability per token of what was drawn."""
         return sum(self.drawn) / len(self.drawn) if self.drawn else float("-inf")
-
-
-def _event(completion: Completion, with_usage: bool) -> str:
-    return f"data: {completion.model_dump_json(exclude=None if with_usage else {'usage'})}\n\n"

@@ -25,7 +25,7 @@ class Prompt:
 
 def check_combinations(body: CompletionRequest) -> None:
     """Refuse what the fields cannot do together."""
-    if body.best_of is not None and body.best_of < (body.n or 1):
+    if body.best_of and body.best_of < (body.n or 1):
         raise ApiError(
             f"'best_of' ({body.best_of}) must be at least 'n' ({body.n}).", "best_of", "invalid_value"
         )
@@ -35,9 +35,6 @@ def check_combinations(body: CompletionRequest) -> None:
             "best_of",
             "unsupported_value",
         )
-    if body.stream_options is not None and body.stream_options.include_obfuscation:
-        message = "Completions are not padded: 'include_obfuscation' works for chat."
-        raise ApiError(message, "stream_options", "unsupported_value")
     check_sampling(body)
 
 

@@ -85,7 +85,11 @@ class _Engines(Collector):
             for name, statistics in told.items():
                 family.add_metric([name], getattr(statistics, field.name))
             yield family
+        restarts = CounterMetricFamily(
+            "bottega_engine_restarts", "Times that the engine died and was started again.", labels=("model",)
+        )
         ready = GaugeMetricFamily("bottega_engine_ready", "1 where the engine answers.", labels=("model",))
         for name, engine in self._engines.items():
+            restarts.add_metric([name], engine.restarts)
             ready.add_metric([name], float(engine.ready))
-        yield ready
+        yield from (restarts, ready)
