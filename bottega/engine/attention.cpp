@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "vectors.h"
+#include "rows.h"
 
 namespace {
 

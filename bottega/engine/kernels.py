@@ -24,8 +24,8 @@ import torch  # noqa: F401  before the library: whoever is loaded first brings t
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-SOURCES = ("attention.cpp", "linear.cpp", "quantise.cpp")
-HEADERS = ("vectors.h",)
+SOURCES = ("attention.cpp", "block.cpp", "linear.cpp", "quantise.cpp")
+HEADERS = ("rows.h", "vectors.h")
 # Sums are neither reordered nor fused by the compiler: a result must not depend on the shape of the call.
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-Wno-psabi")
 # The best that the compiler takes: macOS has no -fopenmp, old compilers for ARM no -march=native.
@@ -35,8 +35,34 @@ _SIGNATURES = {
     "attend": [c_void_p] * 7 + [c_long] * 9 + [c_int] * 2,
     "store_kv": [c_void_p] * 7 + [c_long] * 7 + [c_int] * 2,
     "quantise": [c_void_p] + [c_long] * 2 + [c_int] + [c_void_p] * 2 + [c_int],
-    "linear": [c_void_p] * 7 + [c_long] * 3 + [c_float] + [c_int] * 3,
+    "linear": [c_void_p] * 4 + [c_long, c_int],
+    "block": [c_void_p] * 10 + [c_long] * 3 + [c_int] * 2,
 }
+
+
+class Before(ctypes.Structure):
+    """What happens to a row before it is multiplied, as rows.h has it."""
+
+    _fields_ = [("weight", c_void_p), ("bias", c_void_p), ("epsilon", c_float), ("step", c_int)]
+
+
+class Linear(ctypes.Structure):
+    """A packed linear layer, as rows.h has it."""
+
+    _fields_ = [
+        ("words", c_void_p), ("scales", c_void_p), ("bias", c_void_p),
+        ("n_in", c_long), ("n_out", c_long), ("before", Before), ("kind", c_int),
+    ]  # fmt: skip
+
+
+class Block(ctypes.Structure):
+    """A pre-norm block, as block.cpp has it."""
+
+    _fields_ = [
+        *((name, ctypes.POINTER(Linear)) for name in ("qkv", "out", "up", "down")),
+        ("q_norm", Before), ("k_norm", Before),
+        *((name, c_long) for name in ("heads", "kv_heads", "dim", "band")),
+    ]  # fmt: skip
 
 
 @functools.cache

@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "vectors.h"
+#include "rows.h"
 
 namespace {
 
@@ -109,7 +109,7 @@ INLINE void sums(const Inputs &in, const int32_t *x, long row, const Weights &we
 
 template <Kind kind, int R>
 void tile(const Inputs &in, long row, const Weights &weights, long panel, const float *channel_scales,
-          const float *bias, float *y, long n_out) {
+          const float *bias, const float *residual, float *y, long n_out) {
   const int32_t *x = in.words + row * in.stride;
   for (int column = 0; column < PANEL; column += COLUMNS * LANES) {
     F total[R][COLUMNS] = {};
@@ -120,8 +120,10 @@ void tile(const Inputs &in, long row, const Weights &weights, long panel, const 
       const F scale = kind == INT8 ? load(channel_scales + channel) : splat(1.0f);
       const F shift = bias ? load(bias + channel) : splat(0.0f);
       for (int r = 0; r < R; r++) {
-        const F v = fused(total[r][c], scale, shift);
-        memcpy(y + (row + r) * n_out + channel, &v, (left < LANES ? left : LANES) * sizeof(float));
+        F v = fused(total[r][c], scale, shift);
+        const long at = (row + r) * n_out + channel;
+        if (residual) v += load_part(residual + at, left);
+        memcpy(y + at, &v, (left < LANES ? left : LANES) * sizeof(float));
       }
     }
   }
@@ -129,7 +131,7 @@ void tile(const Inputs &in, long row, const Weights &weights, long panel, const 
 
 template <Kind kind>
 void multiply(const Inputs &in, long rows, const Weights &weights, const float *channel_scales, const float *bias,
-              float *y, long n_out, int threads) {
+              const float *residual, float *y, long n_out, int threads) {
   const long panels = (n_out + PANEL - 1) / PANEL, tiles = (rows + ROWS - 1) / ROWS;
   const long height = (rows + tiles - 1) / tiles;  // 8 rows go as 4 + 4, not 6 + 2
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
@@ -138,76 +140,11 @@ void multiply(const Inputs &in, long rows, const Weights &weights, const float *
       const long row = i * height, left = rows - row;
 #define CASE(R)                                                                    \
   case R:                                                                          \
-    tile<kind, R>(in, row, weights, panel, channel_scales, bias, y, n_out); \
+    tile<kind, R>(in, row, weights, panel, channel_scales, bias, residual, y, n_out); \
     break;
       switch (left < height ? left : height) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
 #undef CASE
     }
-}
-
-// What happens to a row before it is multiplied: nothing, a norm, or the activation of the layer before.
-enum Step { NOTHING, LAYERNORM, RMSNORM, GELU_TANH, GELU, SWIGLU };
-
-struct Before {
-  int step;
-  const float *weight, *bias;  // of the norms; the bias may be null
-  float epsilon;
-};
-
-INLINE F sigmoid(F x) { return splat(1.0f) / (splat(1.0f) + exponential(-x)); }
-
-INLINE F gelu_tanh(F x) {
-  const F cubic = x * fused(x * x, splat(0.044715f), splat(1.0f));
-  return x * sigmoid(cubic * 1.5957691216f);
-}
-
-// x · Φ(x), with erf by Abramowitz & Stegun (1964), 7.1.26: its error is 1.5e-7.
-INLINE F gelu(F x) {
-  const F z = x * 0.70710678f, size = larger(z, -z);
-  const F t = splat(1.0f) / fused(size, splat(0.3275911f), splat(1.0f));
-  F p = splat(1.061405429f);
-  for (float coefficient : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
-    p = fused(p, t, splat(coefficient));
-  const F tail = p * t * exponential(-(z * z));  // erfc(size)
-  return x * 0.5f * (z > splat(0.0f) ? splat(2.0f) - tail : tail);
-}
-
-// `out` has room for whole groups; what lies behind n becomes zero. SwiGLU reads 2n inputs: gate, then values.
-void prepare(const Before &before, const float *x, long n, long padded, float *out) {
-  F first = {}, second = {};
-  float mean = 0, factor = 1;
-  if (before.step == LAYERNORM || before.step == RMSNORM) {
-    if (before.step == LAYERNORM) {
-      for (long k = 0; k < n; k += LANES) first += load_part(x + k, n - k);
-      mean = sum(first) / float(n);
-    }
-    for (long k = 0; k < n; k += LANES) {
-      const F v = load_part(x + k, n - k) - mean;
-      second = fused(v, v, second);
-    }
-    float square = sum(second);
-    square -= float(-n & (LANES - 1)) * mean * mean;  // the lanes behind the end
-    factor = 1.0f / __builtin_sqrtf(square / float(n) + before.epsilon);
-  }
-  for (long k = 0; k < padded; k += LANES) {
-    const long left = n - k;
-    if (left <= 0) {
-      store(out + k, splat(0.0f));
-      continue;
-    }
-    F v = load_part(x + k, left);
-    switch (before.step) {
-      case LAYERNORM:
-      case RMSNORM:
-        v = (v - mean) * factor * load_part(before.weight + k, left);
-        if (before.bias) v += load_part(before.bias + k, left);
-        break;
-      case GELU_TANH: v = gelu_tanh(v); break;
-      case GELU: v = gelu(v); break;
-      case SWIGLU: v = v * sigmoid(v) * load_part(x + n + k, left); break;
-    }
-    store(out + k, v);
-  }
 }
 
 // A prepared row as int8, with a scale for each group of inputs.
@@ -232,18 +169,16 @@ void quantise(const float *x, long groups, int offset, int8_t *q, float *scales,
 
 }  // namespace
 
-// x: (rows, n_in) contiguous, for SwiGLU (rows, 2 n_in); y: (rows, n_out). `scales`: int8: float, a channel each
-// (whole panels); int4: bf16, [panel][group][channel]. `bias`: whole panels, or null.
-extern "C" void linear(const float *x, const int32_t *words, const void *scales, const float *bias,
-                       const float *norm_weight, const float *norm_bias, float *y, long rows, long n_in, long n_out,
-                       float epsilon, int step, int kind, int threads) {
+extern "C" void linear(const Linear *layer, const float *x, const float *residual, float *y, long rows, int threads) {
   if (rows < 1) return;
   thread_local std::vector<int32_t> buffer;
-  const Before before{step, norm_weight, norm_bias, epsilon};
+  const Before &before = layer->before;
+  const int kind = layer->kind, step = before.step;
+  const long n_in = layer->n_in, n_out = layer->n_out;
   const long groups = (n_in + GROUP - 1) / GROUP, padded = groups * GROUP;
   const long x_stride = step == SWIGLU ? 2 * n_in : n_in;
   const long inputs = kind == FP32 ? 1 : kind == BF16 ? 2 : kind == INT8 ? 4 : 8;  // in a word of weights
-  const Weights weights{words, (const uint16_t *)scales, ((kind < INT8 ? n_in : padded) + inputs - 1) / inputs, groups};
+  const Weights weights{layer->words, (const uint16_t *)layer->scales, ((kind < INT8 ? n_in : padded) + inputs - 1) / inputs, groups};
   const long stride = kind == FP32 ? padded : kind == BF16 ? padded / 2 : padded / 4;
   buffer.resize(rows * (stride + 2 * groups));
   int32_t *const q = buffer.data(), *const offsets = q + rows * stride;
@@ -267,11 +202,11 @@ extern "C" void linear(const float *x, const int32_t *words, const void *scales,
       quantise(row.data(), groups, kind == INT8 ? 128 : 8, (int8_t *)to, factors + r * groups, offsets + r * groups);
   }
   const Inputs in{q, factors, offsets, stride, groups};
-  const float *channel_scales = kind == INT8 ? (const float *)scales : nullptr;
+  const float *channel_scales = kind == INT8 ? (const float *)layer->scales : nullptr, *bias = layer->bias;
   switch (kind) {
-    case FP32: return multiply<FP32>(in, rows, weights, channel_scales, bias, y, n_out, threads);
-    case BF16: return multiply<BF16>(in, rows, weights, channel_scales, bias, y, n_out, threads);
-    case INT8: return multiply<INT8>(in, rows, weights, channel_scales, bias, y, n_out, threads);
-    case INT4: return multiply<INT4>(in, rows, weights, channel_scales, bias, y, n_out, threads);
+    case FP32: return multiply<FP32>(in, rows, weights, channel_scales, bias, residual, y, n_out, threads);
+    case BF16: return multiply<BF16>(in, rows, weights, channel_scales, bias, residual, y, n_out, threads);
+    case INT8: return multiply<INT8>(in, rows, weights, channel_scales, bias, residual, y, n_out, threads);
+    case INT4: return multiply<INT4>(in, rows, weights, channel_scales, bias, residual, y, n_out, threads);
   }
 }

@@ -14,6 +14,7 @@ a time.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from functools import partial
 
@@ -22,8 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bottega.engine import kernels
+from bottega.engine.paged_cache import Pass
 from bottega.engine.quantisation import KINDS, PANEL, Kind, dequantise, panels, quantise, whole_panels
-from bottega.models.gpt import GPT, Block
+from bottega.models.gpt import GPT, Block, Rotary
+from bottega.nn.cache import KVCache
 
 _EXACT_ROWS = 16  # torch's products are the same bits for a row only where their shapes are the same
 
@@ -37,9 +40,11 @@ def pack(model: GPT, kind: Kind, exact: bool) -> nn.Module:
     head = PackedLinear(model.head_weight, None, kind, exact)
     if not model.config.tied:
         model.head = nn.Identity()  # type: ignore[assignment]
-    for block in model.blocks:
+    for layer, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         _pack_block(block, kind, exact)
+        if head.library is not None and not block.post_norm:
+            model.blocks[layer] = PackedBlock(block)
     table = model.tok_emb.weight.detach().to(torch.float32 if kind == "fp32" else torch.bfloat16)
     model.tok_emb = nn.Identity()  # type: ignore[assignment]
     for parameter in model.parameters():  # norms and positions: few, and they keep the residuals in fp32
@@ -61,6 +66,40 @@ def _pack_block(block: Block, kind: Kind, exact: bool) -> None:
     block.mlp = nn.Sequential(packed(mlp.up, norm2), packed(mlp.down, ACTIVATIONS[mlp.kind]()))  # type: ignore[assignment]
     if not block.post_norm:
         block.norm1, block.norm2 = nn.Identity(), nn.Identity()
+
+
+class PackedBlock(nn.Module):
+    """A packed pre-norm block: in one call of the kernels where the cache is paged."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block, attn = block, block.attn
+        self._layer, dim = attn.layer, attn.dim
+        layers = (attn.qkv, attn.out, *block.mlp.children())
+        pointers = [ctypes.pointer(layer.described) for layer in layers if isinstance(layer, PackedLinear)]
+        norms = [
+            _before(attn.q_norm if attn.qk_norm else None),
+            _before(attn.k_norm if attn.qk_norm else None),
+        ]
+        heads, kv_heads = (size // dim for size in attn.sizes[:2])
+        described = kernels.Block(
+            *pointers, *(norm for norm, _ in norms), heads, kv_heads, dim, attn.band or 0
+        )
+        self._held = (described, norms)
+        self._library, self._address = kernels.library(), ctypes.addressof(described)
+
+    def forward(self, x: Tensor, rotary: Rotary | None, cache: KVCache | None = None) -> Tensor:
+        """What the block does, with x (1, token, width) in fp32."""
+        if not isinstance(cache, Pass):
+            return self.block(x, rotary, cache)
+        assert self._library is not None
+        y = torch.empty_like(x)
+        cosine, sine = (None, None) if rotary is None else (table.data_ptr() for table in rotary)
+        self._library.block(
+            self._address, x.data_ptr(), y.data_ptr(), cosine, sine, *cache.arguments(self._layer),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return y
 
 
 class SwiGLU(nn.Module):
@@ -104,7 +143,7 @@ class PackedLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.before = before
-        self.kind, self.exact, self._kind = kind, exact, KINDS.index(kind)
+        self.kind, self.exact = kind, exact
         self.n_out, self.n_in = weight.shape
         self.library = kernels.library() if weight.device.type == "cpu" else None
         words, scales = quantise(weight.detach(), kind)
@@ -116,9 +155,10 @@ class PackedLinear(nn.Module):
                 scales = scales.view(-1, PANEL, scales.shape[1]).transpose(1, 2).contiguous()
             bias = None if bias is None else whole_panels(bias)
         self.words, self.scales, self.bias = words, scales, bias
-        norm, self._step, self._epsilon = _step(before)
-        self._held = (words, scales, bias, *norm)
-        self._pointers = [None if tensor is None else tensor.data_ptr() for tensor in self._held]
+        step, norm = _before(before)
+        pointers = [None if tensor is None else tensor.data_ptr() for tensor in (words, scales, bias)]
+        self.described = kernels.Linear(*pointers, self.n_in, self.n_out, step, KINDS.index(kind))
+        self._held, self._address = norm, ctypes.addressof(self.described)
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply every row."""
@@ -126,11 +166,8 @@ class PackedLinear(nn.Module):
             return self._by_torch(x)
         x = x.float().contiguous()
         y = torch.empty(*x.shape[:-1], self.n_out)
-        self.library.linear(
-            x.data_ptr(), *self._pointers, y.data_ptr(),
-            y.numel() // self.n_out, self.n_in, self.n_out, self._epsilon, self._step, self._kind,
-            torch.get_num_threads(),
-        )  # fmt: skip
+        rows = y.numel() // self.n_out
+        self.library.linear(self._address, x.data_ptr(), None, y.data_ptr(), rows, torch.get_num_threads())
         return y
 
     def _by_torch(self, x: Tensor) -> Tensor:
@@ -147,21 +184,27 @@ class PackedLinear(nn.Module):
         return y.view(*x.shape[:-1], self.n_out)
 
 
-def _step(before: nn.Module | None) -> tuple[tuple[Tensor | None, Tensor | None], int, float]:
-    """What the kernel does to a row before it multiplies: a norm's weights, the step's number, epsilon."""
+def _before(before: nn.Module | None) -> tuple[kernels.Before, tuple[Tensor | None, ...]]:
+    """What the kernel does to a row before it multiplies, and the tensors that this points to."""
+    weights: tuple[Tensor | None, ...] = (None, None)
+    epsilon = 0.0
     match before:
         case None:
-            return (None, None), 0, 0.0
+            step = 0
         case nn.LayerNorm():
-            return (before.weight.detach().float(), before.bias.detach().float()), 1, before.eps
-        case nn.RMSNorm():
-            return (
-                (before.weight.detach().float(), None),
-                2,
-                torch.finfo().eps if before.eps is None else before.eps,
+            weights, step, epsilon = (
+                (before.weight.detach().float(), before.bias.detach().float()),
+                1,
+                before.eps,
             )
+        case nn.RMSNorm():
+            weights, step = (before.weight.detach().float(), None), 2
+            epsilon = torch.finfo().eps if before.eps is None else before.eps
         case nn.GELU():
-            return (None, None), 3 if before.approximate == "tanh" else 4, 0.0
+            step = 3 if before.approximate == "tanh" else 4
         case SwiGLU():
-            return (None, None), 5, 0.0
-    raise TypeError(f"{type(before).__name__} cannot go before a packed layer")
+            step = 5
+        case _:
+            raise TypeError(f"{type(before).__name__} cannot go before a packed layer")
+    pointers = [None if weight is None else weight.data_ptr() for weight in weights]
+    return kernels.Before(*pointers, epsilon, step), weights

@@ -8,6 +8,7 @@ import gc
 import inspect
 import math
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bottega.engine import kernels
+from bottega.engine.paged_cache import PagedCache, Pass
 from bottega.engine.quantisation import KINDS, dequantise, quantise
 from bottega.engine.weights import ACTIVATIONS, PackedLinear, pack
 from bottega.models.gpt import GPT, GPTConfig
@@ -175,6 +177,24 @@ def test_a_packed_model_gives_nearly_the_same_logits(monkeypatch, kind, name, co
     logits = head(model.hidden(ids))
     assert logits.shape == expected.shape
     assert error(logits, expected) < 2 * TOLERANCE[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("band", [None, 5])
+@torch.no_grad()
+def test_a_block_in_one_call_computes_what_its_parts_do(kind, name, band):
+    torch.manual_seed(0)
+    model = GPT(replace(MODELS[name], band=band)).eval()
+    for norm in model.modules():
+        if isinstance(norm, nn.LayerNorm | nn.RMSNorm):
+            norm.weight.normal_(1, 0.3)
+    pack(model, kind, exact=True)
+    ids = torch.randint(300, (1, 20))
+    cache = PagedCache(model.config, 3, torch.float32, torch.device("cpu"))
+    places = torch.tensor([[2]]).int(), torch.zeros(20).int(), torch.arange(20).int()
+    hidden = model.hidden(ids, Pass(cache, *places))
+    assert error(hidden, model.hidden(ids)) < (1e-5 if kind == "fp32" else TOLERANCE[kind])
 
 
 def test_the_old_weights_are_freed():
