@@ -277,7 +277,7 @@ def test_models_with_templates_of_their_own(running: Running, tokenizer: Tokeniz
     own = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|endoftext|>{% endfor %}"
     found = job({"chat_template": own})
     assert tokenizer.decode(found.prompt) == "user: x<|endoftext|>"
-    assert found.ends == {tokenizer.end_of_text}
+    assert found.params.stop_tokens == (tokenizer.end_of_text,)
     for template, fields, reason in (
         (own, {"tools": [TOOL]}, "no place for tools"),
         (own, {"messages": [USER | {"name": "leonardo"}]}, r"no place for messages\[0\].name"),

@@ -63,6 +63,7 @@ def test_metrics_count_what_happened(http: httpx.Client) -> None:
     assert metric(http, "bottega_engine_kv_blocks_total", model="bardi") > 0
     assert metric(http, "bottega_engine_running", model="bardi") == 0
     assert metric(http, "bottega_engine_ready", model="bardi") == 1
+    assert "bottega_engine_restarts_total{" in http.get("/metrics").text
 
 
 def test_two_applications_share_no_metrics() -> None:
@@ -119,6 +120,19 @@ def test_a_request_is_one_line_of_the_log_without_its_prompt(
     assert json.loads(lines[1])["status"] == 400
     assert SECRET not in "".join(lines)
     assert 'path="/v1/completions" status=200 seconds=' in TextLines().format(caplog.records[0])
+
+
+def test_what_is_refused_unread_is_counted_and_logged(
+    http: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = {"method": "unread", "status": "431"}
+    before = metric(http, "bottega_http_requests_total", **labels)
+    with caplog.at_level(logging.INFO, logger="bottega.server"):
+        assert http.get("/health", headers={"x-long": SECRET * 10_000}).status_code == 431
+    assert metric(http, "bottega_http_requests_total", **labels) == before + 1
+    lines = [JsonLines().format(record) for record in caplog.records]
+    assert any('"status": 431' in line and "larger than" in line for line in lines)
+    assert SECRET not in "".join(lines)
 
 
 def test_an_unforeseen_failure_is_told_in_the_envelope() -> None:

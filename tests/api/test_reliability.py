@@ -136,3 +136,4 @@ def test_a_killed_engine_gives_503_and_is_started_again(folder: Path, tmp_path: 
         assert ask(url, max_tokens=4).status_code == httpx.get(url + "/ready").status_code == 503
         until(lambda: httpx.get(url + "/ready").status_code == 200, 60)
         assert ask(url, max_tokens=4).json()["usage"]["completion_tokens"] == 4
+        assert 'bottega_engine_restarts_total{model="bardi"} 1.0' in httpx.get(url + "/metrics").text

@@ -202,8 +202,10 @@ def test_a_killed_engine_fails_its_requests_and_comes_back(engine: Engine) -> No
         await engine.wait_ready()
         return len(await ids(engine, Request([1], SamplingParams(max_tokens=5, ignore_eos=True))))
 
+    before = engine.restarts
     assert asyncio.run(killed()) == 5
     assert engine.load == (0, 0)
+    assert engine.restarts == before + 1
 
 
 def test_a_model_that_cannot_be_loaded_stays_down_with_the_reason(folder: Path, tmp_path: Path) -> None:

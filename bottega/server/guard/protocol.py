@@ -9,6 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bottega.server.errors import envelope
+from bottega.server.observe.request_log import account_unread
 
 MAX_HEAD_BYTES = 2**16  # of the request line and the headers together
 HEAD_SECONDS = 30.0  # from the first byte of a connection or of a next request to the end of its head
@@ -17,7 +18,10 @@ _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header 
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Answers 431 to heads that are too large, 408 to slow ones, 400 to what is no HTTP; in the envelope."""
+    """Answers 431 to heads that are too large, 408 to slow ones, 400 to what is no HTTP; in the envelope.
+
+    The application never sees those; its metrics count them.
+    """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -101,6 +105,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.cycle.response_started:
                 self.transport.close()
                 return
+        app: Any = self.config.app
+        account_unread(app.state.metrics, status, message)
         body = json.dumps(envelope(message, status)).encode()
         head = (
             b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\n"

@@ -42,6 +42,12 @@ def note_user(user: str | None) -> None:
         mine.user = user[:256].encode(errors="replace").decode()
 
 
+def account_unread(metrics: Metrics, status: int, reason: str) -> None:
+    """Count and log a request that was refused before its head could be read, so that it has no route."""
+    metrics.requests.labels("unread", "unmatched", str(status)).inc()
+    log.info("request", extra={"fields": {"status": status, "reason": reason}})
+
+
 class RequestLog:
     """Adds X-Request-Id and OpenAI's two headers to every answer and logs it; never a prompt."""
 
