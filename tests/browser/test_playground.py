@@ -124,6 +124,36 @@ def test_insert_says_what_the_model_cannot_do(page: Page) -> None:
     expect(page.locator("#status")).to_contain_text("[insert]")
 
 
+def test_a_chat_answers_in_its_own_colour_and_remembers(page: Page) -> None:
+    page.get_by_role("tab", name="Chat").click()
+    page.get_by_label("Maximum length").first.fill("12")
+
+    def say(text: str) -> list[dict[str, str]]:
+        page.locator("#user").fill(text)
+        with page.expect_request("**/v1/chat/completions") as asked:
+            page.locator("#user").press("Control+Enter")
+        expect(page.locator("#status")).to_contain_text("characters, ended by")
+        body = json.loads(asked.value.post_data or "")
+        assert body["stream"] is True
+        return list(body["messages"])
+
+    system = {"role": "system", "content": "You are a helpful apprentice."}
+    assert say("Grind the ochre.") == [system, {"role": "user", "content": "Grind the ochre."}]
+    first = page.locator("#messages .written").evaluate("e => e.textContent")
+    assert first
+    ink = page.locator("#messages li span").first.evaluate("e => getComputedStyle(e).color")
+    assert page.locator("#messages .written").evaluate("e => getComputedStyle(e).color") != ink
+    expect(page.locator("#user")).to_have_value("")
+    assert say("And the umber?")[1:] == [
+        {"role": "user", "content": "Grind the ochre."},
+        {"role": "assistant", "content": first},
+        {"role": "user", "content": "And the umber?"},
+    ]
+    assert page.locator("#messages li").count() == 4
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#messages li")).to_have_count(0)
+
+
 def test_a_phone_in_the_dark(page: Page) -> None:
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 390, "height": 844})

@@ -11,7 +11,7 @@ import pytest
 COMPLETION: dict[str, Any] = {
     "model": "gpt-3.5-turbo-instruct",
     "prompt": "This is a test.",
-    "best_of": 1,
+    "best_of": 0,
     "echo": True,
     "frequency_penalty": -2,
     "logit_bias": {"5": 0},
