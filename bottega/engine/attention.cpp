@@ -83,8 +83,8 @@ void attend_tile(const Shapes &s, const float *q, const T *keys, const T *values
                  const int32_t *positions, float *out, long token, long kv_head, long row, int count) {
   thread_local std::vector<float> scratch;
   const long dim = s.dim, group = s.heads / s.kv_heads;
-  scratch.assign(2 * TILE * dim, 0.0f);
-  float *queries = scratch.data(), *sums = queries + TILE * dim;
+  scratch.assign(2 * count * dim, 0.0f);
+  float *queries = scratch.data(), *sums = queries + count * dim;
   float top[TILE], total[TILE], scale = 1.0f / __builtin_sqrtf(float(dim));
   int32_t position[TILE], low = INT32_MAX, high = 0;
   for (int i = 0; i < count; i++) {
@@ -107,6 +107,8 @@ void attend_tile(const Shapes &s, const float *q, const T *keys, const T *values
       n = last[i] + 1 > n ? last[i] + 1 : n;
     }
     n = n > BLOCK ? BLOCK : n;
+    prefetch(v, n * dim);
+    if (block < high / BLOCK) prefetch(keys + table[block + 1] * s.block_stride + kv_head * dim * BLOCK, dim * BLOCK);
     for (int i = 0; i < count; i += ROWS) {
 #define CASE(R)                                                                                            \
   case R:                                                                                                  \

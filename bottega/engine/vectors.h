@@ -67,6 +67,11 @@ static INLINE F load_part(const float *p, long n) {
   return v;
 }
 
+// Ask for n elements before they are read: a block is shorter than what the processor needs to see a stream in it.
+template <class T> static INLINE void prefetch(const T *p, long n) {
+  for (long i = 0; i < n; i += 64 / long(sizeof(T))) __builtin_prefetch(p + i);
+}
+
 // Round to nearest, ties to even; a NaN stays one.
 static INLINE H to_bf16(F x) {
   const U bits = (U)x, even = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
