@@ -42,7 +42,7 @@ def error_event(error: BottegaError) -> str:
 
 def obfuscation(event: str) -> str:
     """Random characters that bring an event to the next multiple of 64: its size then tells little."""
-    return secrets.token_urlsafe(64)[: 64 - len(event) % 64]
+    return secrets.token_urlsafe(64)[: 64 - len(event.encode()) % 64]
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -79,6 +79,8 @@ def test_a_batch_answers_as_the_route_does(client: openai.OpenAI):
     assert errors[0]["response"]["body"]["error"]["param"] == "logit_bias"
     used = [one["response"]["body"]["usage"] for one in answers]
     assert done.usage.input_tokens == sum(one["prompt_tokens"] for one in used)
+    cached = sum(one["prompt_tokens_details"]["cached_tokens"] for one in used)
+    assert done.usage.input_tokens_details.cached_tokens == cached
     assert done.usage.output_tokens == sum(one["completion_tokens"] for one in used)
     assert client.files.retrieve(done.output_file_id).purpose == "batch_output"
 
