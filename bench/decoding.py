@@ -28,8 +28,9 @@ import tyro
 from report import median_of, record
 
 DECODERS = Path(__file__).parent / "decoders.py"
-# The bits that each weight of a matrix takes where it is read, scales included.
-BITS = {"fp32": 32, "f32": 32, "bf16": 16, "int8": 8, "q8_0": 8.5, "int4": 4.5, "q4_0": 4.5}
+# The bits that each weight of a matrix takes where it is read, scales included. For q4_0 the mean over
+# GPT-2 124M: its quantiser keeps the output's matrix at 6.5625 bits.
+BITS = {"fp32": 32, "f32": 32, "bf16": 16, "int8": 8, "q8_0": 8.5, "int4": 4.5, "q4_0": 5.14}
 
 
 @dataclass(frozen=True)
