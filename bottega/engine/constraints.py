@@ -83,8 +83,7 @@ class Constraint:
         self._turns = [single[byte] for byte in TURNS if byte in single]
         self._singles = list(single.values())
         self._late = [single[byte] for byte in sorted({*TURNS, *LATE}) if byte in single]
-        self._way_out: list[int] | None = None
-        self._way_out = self._find_way_out()
+        self._way_out = self._find_way_out(matcher)
         self._slack = max(SLACK, len(self._way_out or ()))  # what one token opens is seldom longer than all
 
     @property
@@ -115,7 +114,7 @@ class Constraint:
         if remaining > max(HORIZON, 2 * self._slack):
             return mask
         if self._way_out is None:
-            self._way_out = self._find_way_out()
+            self._way_out = self._find_way_out(self._matcher)
         way = self._way_out
         if way is None or not len(way) <= remaining <= len(way) + self._slack:
             return mask
@@ -124,6 +123,9 @@ class Constraint:
         narrow[way[:1]] = True
         if len(way) < remaining:
             narrow[[id for id in self._late if mask[id] and self._leads_out([id, *way])]] = True
+            open_ = np.flatnonzero(mask & ~narrow)
+            if len(open_) <= FEW:  # a choice among a few words must not fall to the shortest of them
+                narrow[[id for id in open_.tolist() if self._leaves_room(id, remaining - 1)]] = True
         return narrow
 
     def advance(self, token: int) -> None:
@@ -142,14 +144,22 @@ class Constraint:
     def _leads_out(self, tokens: Sequence[int]) -> bool:
         return _leads_out(self._matcher, tokens)
 
-    def _find_way_out(self) -> list[int] | None:
+    def _leaves_room(self, token: int, remaining: int) -> bool:
+        """Whether after a token there is some way out that is short enough."""
+        copy = self._matcher.deep_copy()
+        if not copy.consume_token(token):
+            return False
+        way = self._find_way_out(copy)
+        return way is not None and len(way) <= remaining
+
+    def _find_way_out(self, matcher: LLMatcher) -> list[int] | None:
         """Few tokens, if not always the fewest, that complete the sentence.
 
         The search takes the cheapest beginning first and follows forced tokens at once; it ends where a
         sentence is whole or the last way out is met again.
         """
         order = itertools.count()
-        heap: list[tuple[int, int, LLMatcher, list[int]]] = [(0, next(order), self._matcher.deep_copy(), [])]
+        heap: list[tuple[int, int, LLMatcher, list[int]]] = [(0, next(order), matcher.deep_copy(), [])]
         seen: set[tuple[int, bytes]] = set()
         for _ in range(EFFORT):
             if not heap:

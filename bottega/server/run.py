@@ -118,6 +118,8 @@ def serve(
         for one in served.values():
             one.engine.close()
         store.close()
+    if server.failure is not None:
+        raise server.failure
 
 
 def check_reach(host: str, store: Store, settings: ServerSettings) -> None:

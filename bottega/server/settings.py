@@ -8,7 +8,7 @@ from typing import Literal
 from bottega.errors import InputError
 
 LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["json", "text"]
+LogFormat = Literal["auto", "json", "text"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class ServerSettings:
     """with a --host that others can reach: let in whoever does, while there is no key"""
     log_level: LogLevel = "info"
     """from which level on the log on standard error tells; every request is a line at info"""
-    log_format: LogFormat = "json"
-    """one JSON object a line, or text for people"""
+    log_format: LogFormat = "auto"
+    """one JSON object a line, or text for people; auto: text where the log goes to a terminal"""
 
     def __post_init__(self) -> None:
         if self.max_body_bytes < 1:

@@ -64,7 +64,7 @@ def draw(grammars: Grammars, tokenizer: Tokenizer, grammar: str, seed: int, budg
         scores = np.where(allowed, likes + noise.gumbel(size=len(likes)), -np.inf)
         id = int(scores.argmax())
         if id == tokenizer.end_of_text:
-            assert constraint.finished or constraint.whole
+            assert constraint.finished or constraint.whole or constraint.fault
             break
         ids.append(id)
         constraint.advance(id)

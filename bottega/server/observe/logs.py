@@ -12,6 +12,8 @@ from bottega.server.settings import LogFormat, LogLevel
 
 def configure(level: LogLevel = "warning", format: LogFormat = "text") -> None:
     """Send what the package and uvicorn log at `level` or above to standard error."""
+    if format == "auto":
+        format = "text" if sys.stderr.isatty() else "json"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if format == "json" else TextLines())
     for name in ("bottega", "uvicorn.error"):
