@@ -45,11 +45,16 @@ def pack(model: GPT, kind: Kind, exact: bool) -> nn.Module:
         _pack_block(block, kind, exact)
         if head.library is not None and not block.post_norm:
             model.blocks[layer] = PackedBlock(block)
-    table = model.tok_emb.weight.detach().to(torch.float32 if kind == "fp32" else torch.bfloat16)
+    embedding: nn.Module
+    if model.config.tied and kind in ("fp32", "bf16"):
+        embedding = TiedEmbedding(head)
+    else:
+        table = model.tok_emb.weight.detach()
+        embedding = Embedding(table.to(torch.float32 if kind == "fp32" else torch.bfloat16))
     model.tok_emb = nn.Identity()  # type: ignore[assignment]
     for parameter in model.parameters():  # norms and positions: few, and they keep the residuals in fp32
         parameter.data = parameter.data.float()
-    model.tok_emb = Embedding(table)  # type: ignore[assignment]
+    model.tok_emb = embedding  # type: ignore[assignment]
     return head
 
 
@@ -128,6 +133,23 @@ class Embedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Look the tokens up."""
         return F.embedding(ids, self.weight).float()
+
+
+class TiedEmbedding(nn.Module):
+    """The same, read from a head that keeps its weights in fp32 or bf16: a tied matrix is held once."""
+
+    def __init__(self, head: PackedLinear) -> None:
+        super().__init__()
+        self._packed, self._width = head.library is not None, head.n_in
+        self._dtype = torch.float32 if head.kind == "fp32" else torch.bfloat16
+        self.weight = head.words
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Look the tokens up."""
+        if not self._packed:
+            return F.embedding(ids, self.weight).float()
+        ids = ids.long()
+        return self.weight[ids // PANEL, :, ids % PANEL].view(self._dtype)[..., : self._width].float()
 
 
 class PackedLinear(nn.Module):

@@ -179,6 +179,19 @@ def test_a_packed_model_gives_nearly_the_same_logits(monkeypatch, kind, name, co
     assert error(logits, expected) < 2 * TOLERANCE[kind]
 
 
+@pytest.mark.parametrize("kind", ["fp32", "bf16"])
+@pytest.mark.parametrize("compiled", [True, False])
+@torch.no_grad()
+def test_a_tied_matrix_is_held_once(monkeypatch, kind, compiled):
+    if not compiled:
+        monkeypatch.setattr(kernels, "library", lambda: None)
+    model = GPT(GPTConfig(300, 32, 1, 3, 33)).eval()
+    table = model.tok_emb.weight.to(torch.bfloat16 if kind == "bf16" else torch.float32).float()
+    head, ids = pack(model, kind, exact=True), torch.randint(300, (2, 7))
+    assert torch.equal(model.tok_emb(ids), table[ids])
+    assert model.tok_emb.weight.data_ptr() == head.words.data_ptr()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("band", [None, 5])
