@@ -221,8 +221,9 @@ def _limits() -> LLParserLimits:
     from llguidance import LLParserLimits
 
     # A very ambiguous grammar has many items in a row, and while one step reads them nobody else is served.
-    limits = {"max_items_in_row": 500, "max_lexer_states": 50_000, "max_grammar_size": 200_000}
-    return LLParserLimits(**limits, verbose_errors=False)
+    return LLParserLimits(
+        max_items_in_row=500, max_lexer_states=50_000, max_grammar_size=200_000, verbose_errors=False
+    )
 
 
 def _line(text: str) -> str:
