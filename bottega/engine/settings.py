@@ -19,7 +19,7 @@ class EngineSettings:
     slots: int = 64  # requests that decode together
     queue: int = 256  # requests that wait; beyond that they are refused
     kv_tokens: int | None = None  # positions in the KV cache; None: from the free memory
-    chunk: int = 12  # prompt tokens read in one step while others decode
+    chunk: int = 16  # prompt tokens read in one step while others decode
     speculate: int = 0  # tokens drafted a step by looking them up in the text so far; 0: none
     prefix_cache: bool = True  # keep the keys and values of prompts for those that begin alike
 

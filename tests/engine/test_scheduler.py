@@ -63,10 +63,11 @@ def test_a_chunk_is_shared_in_the_order_of_arrival_and_grows_with_those_who_deco
     for number in range(4):
         desk.add([number])
     assert desk.step() == [(0, 1), (1, 1), (2, 1), (3, 1)]
-    desk.add([10] * 5)
-    desk.add([20] * 5)
-    assert desk.step()[4:] == [(4, 5), (5, 3)]  # four decode: eight tokens
-    assert desk.step()[4:] == [(4, 1), (5, 2)]
+    desk.add([10] * 30)
+    desk.add([20] * 40)
+    assert desk.step()[4:] == [(4, 30), (5, 2)]  # four decode and two wait, who count twice: 32 tokens
+    assert desk.step()[4:] == [(4, 1), (5, 28)]
+    assert desk.step()[4:] == [(4, 1), (5, 10)]
 
 
 def test_no_more_than_slots_run() -> None:
