@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -22,15 +21,16 @@ from bottega.server.store import Store
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The URL of an empty PostgreSQL server on a free loopback port."""
-    found = shutil.which("postgres")
-    if found is None:
+    pwd = pytest.importorskip("pwd", reason="PostgreSQL is tested under a POSIX system only")
+    programs = postgresql_programs()
+    if programs is None:
         pytest.skip("PostgreSQL is not installed: there is no program `postgres`")
     # It refuses to run as root, and its folder must be its user's own.
     user = "nobody" if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="bottega-postgresql-", ignore_cleanup_errors=True) as folder:
         if user is not None:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-        programs, data = Path(found).resolve().parent, Path(folder) / "data"
+        data = Path(folder) / "data"
         make = [programs / "initdb", "-D", data, "-U", "bottega", "--auth=trust", "--no-sync"]
         made = subprocess.run(make, user=user, cwd=folder, capture_output=True, text=True, timeout=120)
         assert made.returncode == 0, made.stderr
@@ -48,6 +48,15 @@ def postgresql() -> Iterator[str]:
             finally:
                 server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
                 server.wait(60)
+
+
+def postgresql_programs() -> Path | None:
+    """The folder of PostgreSQL's programs; Debian keeps them off the PATH, in one folder a version."""
+    found = shutil.which("postgres")
+    if found is not None:
+        return Path(found).resolve().parent
+    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    return max(folders, key=lambda folder: [int(n) for n in folder.parent.name.split(".")], default=None)
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], log: IO[str]) -> None:
