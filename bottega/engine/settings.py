@@ -15,13 +15,13 @@ class EngineSettings:
     """How one model is served. Raises InputError naming the first field out of its range."""
 
     weights: Weights = "auto"  # how the weights are kept; auto: as the checkpoint has them
-    exact: bool = True  # a request's logits are the same to the bit in whatever company it runs
+    exact: bool = True  # whether a request's logits are the same to the bit in whatever company it runs
     slots: int = 64  # requests that decode together
     queue: int = 256  # requests that wait; beyond that they are refused
     kv_tokens: int | None = None  # positions in the KV cache; None: from the free memory
-    chunk: int = 16  # prompt tokens read in one step while others decode
+    chunk: int = 12  # the least number of prompt tokens read in a step while others decode
     speculate: int = 0  # tokens drafted a step by looking them up in the text so far; 0: none
-    prefix_cache: bool = True  # keep the keys and values of prompts for those that begin alike
+    prefix_cache: bool = True  # whether keys and values of prompts are kept for those that begin alike
 
     def __post_init__(self) -> None:
         for name, low in (("slots", 1), ("queue", 0), ("chunk", 1), ("speculate", 0)):
