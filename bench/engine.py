@@ -130,7 +130,7 @@ class Cases:
         return row("tokens/s of 16 clients beside 1 (bar ≥ 4)", weights, sixteen / one, sixteen, one)
 
     def stall(self, weights: str, n: int) -> dict[str, Any]:
-        """The longest step of `n` who decode while 900 tokens are read, beside their usual step."""
+        """How much longer the longest step of `n` who decode is while 900 tokens are read."""
         core = self.core(weights)
 
         def normal_and_longest() -> tuple[float, float, float]:
@@ -148,12 +148,13 @@ class Cases:
             for number in range(n):
                 core.abort(number)
             # The ninth of ten: a single step may be held up by whatever else the machine does.
-            return usual, statistics.quantiles(times, n=10)[-1], sum(times)
+            return usual, statistics.quantiles(times, n=10, method="inclusive")[-1], sum(times)
 
         rounds = [normal_and_longest() for _ in range(self.rounds)]
         usual, longest, whole = (statistics.median(values) for values in zip(*rounds, strict=True))
-        name = f"step of {n} who decode while 900 tokens are read, beside without (bar ≤ 2)"
-        return row(name, weights, longest / usual, longest, usual) | {"note": f"read in {whole:.2f} s"}
+        name = f"how long {n} who decode are held up by 900 tokens that are read, in usual steps (bar ≤ 2)"
+        stall = longest - usual
+        return row(name, weights, stall / usual, stall, usual) | {"note": f"read in {whole:.2f} s"}
 
     def speculation(self, weights: str) -> dict[str, Any]:
         """Tokens/s where the text is a copy: a bias makes the model repeat itself, as copying text does."""

@@ -15,7 +15,7 @@ from bottega.engine.sequence import Sequence
 from bottega.engine.settings import EngineSettings
 
 ALONE = 512  # prompt tokens a step where nobody decodes: enough to fill the machine, few enough to stop soon
-SHARE = 4  # prompt tokens a step for each sequence, where somebody decodes
+SHARES = (4, 8)  # prompt tokens a step for each who decodes, and for each who waits for the first token
 WORTH = 16  # tokens that it must save to wait for another sequence's beginning
 
 _arrival = attrgetter("arrival")
@@ -61,11 +61,12 @@ class Scheduler:
     def plan(self) -> list[Span]:
         """The next step."""
         spans = self._decodes()
-        # Whoever decodes must not wait much longer than two steps' time. A prompt's token costs a quarter of
-        # one that is decoded or less; where few decode, the weights' way through the memory leaves room for
-        # `chunk`. Who waits for the first token counts twice: many prompts are not read at one answer's pace.
+        # One prompt must not hold a step up by more than two more: its token costs a third to a half of one
+        # that is decoded, and where few decode, the weights' way through the memory leaves room for `chunk`.
+        # The more prompts there are, the less one answer may hold them all up.
         unread = len(self.running) - len(spans) + min(len(self.waiting), len(self._slots))
-        budget = max(self.settings.chunk, SHARE * (len(spans) + 2 * unread)) if spans else ALONE
+        shared = SHARES[0] * len(spans) + SHARES[1] * unread
+        budget = max(self.settings.chunk, shared) if spans else ALONE
         reading = {span.sequence for span in spans}
         for sequence in self.running:
             if budget and sequence not in reading:

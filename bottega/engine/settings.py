@@ -19,7 +19,7 @@ class EngineSettings:
     slots: int = 64  # requests that decode together
     queue: int = 256  # requests that wait; beyond that they are refused
     kv_tokens: int | None = None  # positions in the KV cache; None: from the free memory
-    chunk: int = 12  # the least number of prompt tokens read in a step while others decode
+    chunk: int = 16  # the least number of prompt tokens read in a step while others decode
     speculate: int = 0  # tokens drafted a step by looking them up in the text so far; 0: none
     prefix_cache: bool = True  # whether keys and values of prompts are kept for those that begin alike
 

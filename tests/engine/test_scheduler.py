@@ -65,8 +65,9 @@ def test_a_chunk_is_shared_in_the_order_of_arrival_and_grows_with_those_who_deco
     assert desk.step() == [(0, 1), (1, 1), (2, 1), (3, 1)]
     desk.add([10] * 30)
     desk.add([20] * 40)
-    assert desk.step()[4:] == [(4, 30), (5, 2)]  # four decode and two wait, who count twice: 32 tokens
-    assert desk.step()[4:] == [(4, 1), (5, 28)]
+    # Four for each of the four who decode, eight for each of the two who wait for their first token.
+    assert desk.step()[4:] == [(4, 30), (5, 2)]
+    assert desk.step()[4:] == [(4, 1), (5, 28)]  # five decode, one waits
     assert desk.step()[4:] == [(4, 1), (5, 10)]
 
 
