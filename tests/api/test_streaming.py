@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import subprocess
@@ -33,7 +34,7 @@ def long_request(tokenizer: Tokenizer) -> dict[str, Any]:
     return {"model": "bardi", "prompt": "x", "max_tokens": 1000, "logit_bias": bias}
 
 
-def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came about"
@@ -46,7 +47,7 @@ def test_tokens_arrive_while_others_are_still_to_be_drawn(running: Running, toke
     next(iter(stream))
     assert running.load[0] == 1  # 999 tokens are still to come
     assert len(list(stream)) > 100
-    until(lambda: running.load == (0, 0), 1)
+    until(lambda: running.load == (0, 0))
 
 
 def test_the_wire_is_server_sent_events(http: httpx.Client) -> None:
@@ -59,18 +60,33 @@ def test_the_wire_is_server_sent_events(http: httpx.Client) -> None:
 
 
 def test_a_client_that_leaves_a_stream_frees_its_place(running: Running, tokenizer: Tokenizer) -> None:
+    until(lambda: running.load == (0, 0))
+    before = running.served.engine.statistics.generated_tokens
     stream = running.client().completions.create(**long_request(tokenizer), n=8, stream=True)
     next(iter(stream))
     stream.close()
-    until(lambda: running.load == (0, 0), 1)
+    until(lambda: running.load == (0, 0))
+    assert running.served.engine.statistics.generated_tokens - before < 8 * 1000
 
 
 def test_a_client_that_leaves_before_the_answer_frees_its_place(
     running: Running, tokenizer: Tokenizer
 ) -> None:
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(running.url + "/v1/completions", json=long_request(tokenizer) | {"n": 16}, timeout=0.2)
-    until(lambda: running.load == (0, 0), 1)
+    until(lambda: running.load == (0, 0))
+    before = running.served.engine.statistics.generated_tokens
+    body = json.dumps(long_request(tokenizer) | {"n": 16})
+    host, port = running.url.removeprefix("http://").split(":")
+    lines = [
+        "POST /v1/completions HTTP/1.1",
+        f"host: {host}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    ]
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall("\r\n".join([*lines, "", body]).encode())
+        until(lambda: running.load != (0, 0))
+    until(lambda: running.load == (0, 0))
+    assert running.served.engine.statistics.generated_tokens - before < 16 * 1000
 
 
 def test_many_clients_get_what_each_would_get_alone(running: Running) -> None:
@@ -120,8 +136,8 @@ def test_serve_says_where_and_ctrl_c_ends_it_at_once(checkpoint: Path, tokenizer
         with pytest.raises(openai.APIError, match="stopping"):
             for _ in stream:
                 pass
-        _, errors = process.communicate(timeout=10)
-        assert time.monotonic() - begun < 5
+        _, errors = process.communicate(timeout=60)
+        assert time.monotonic() - begun < 30
         assert process.returncode == 130
         assert "Traceback" not in errors
     finally:
