@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import openai
@@ -23,9 +24,6 @@ from bottega.server.app import create_app
 from bottega.server.observe.logs import JsonLines, TextLines
 from bottega.server.settings import ServerSettings
 from bottega.text.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    pass
 
 SECRET = "the colours of the master"
 
@@ -98,7 +96,7 @@ def test_a_request_is_one_line_of_the_log_without_its_prompt(
         body = {"model": "bardi", "prompt": [1, 2, 3], "max_tokens": 2, "ignore_eos": True, "user": "u-7"}
         http.post("/v1/completions", json=body, headers={"x-request-id": "guild-9"})
         http.post("/v1/completions", json={"model": "bardi", "prompt": SECRET, "temperature": "hot"})
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while len(lines := [JsonLines().format(one) for one in caplog.records]) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -164,8 +162,10 @@ def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def serving(folder: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`bottega serve` as a process of its own, and where it is."""
+def serving(
+    folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`bottega serve` as a process of its own, with the parameter's options, and where it is."""
     command = [
         sys.executable,
         "-c",
@@ -176,7 +176,7 @@ def serving(folder: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str
         "0",
     ]
     process = subprocess.Popen(
-        [*command, "--state", str(tmp_path / "state")],
+        [*command, "--state", str(tmp_path / "state"), *getattr(request, "param", ())],
         stdout=subprocess.PIPE,
         stderr=(tmp_path / "log").open("w"),
         text=True,
@@ -209,7 +209,7 @@ def test_sigterm_drains(
             lines = stream.iter_lines()
             next(lines)
             process.send_signal(signal.SIGTERM)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 30
             while (answer := httpx.get(url + "/ready")).status_code != 503:
                 assert time.monotonic() < deadline
             assert answer.json()["draining"] is True
@@ -217,29 +217,55 @@ def test_sigterm_drains(
             assert refused.status_code == 503 and int(refused.headers["retry-after"]) > 0
             assert refused.json()["error"]["code"] == "service_unavailable"
             assert list(lines)[-2:] == ["data: [DONE]", ""]  # who was inside is served to the end
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert {"POST", "GET"} == {line["method"] for line in told if line["message"] == "request"}
 
 
-def test_grace_is_bounded(serving: tuple[subprocess.Popen[str], str]) -> None:
-    """A second SIGTERM waits for nobody."""
+class Reader(threading.Thread):
+    """Reads a stream that takes a while, to its end or to its being cut."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.url, self.begun, self.lines = url, threading.Event(), list[str]()
+
+    def run(self) -> None:
+        body = {"model": "bardi", "prompt": "x", "max_tokens": 1000, "n": 64}
+        body |= {"ignore_eos": True, "stream": True}
+        with (
+            contextlib.suppress(httpx.TransportError),  # the server is gone
+            httpx.stream("POST", self.url + "/v1/completions", json=body, timeout=60) as stream,
+        ):
+            for line in stream.iter_lines():
+                self.lines.append(line)
+                self.begun.set()
+
+
+def test_a_second_sigterm_waits_for_nobody(serving: tuple[subprocess.Popen[str], str]) -> None:
     process, url = serving
-    body = {"model": "bardi", "prompt": "x", "max_tokens": 1000, "n": 64, "ignore_eos": True, "stream": True}
-    begun = threading.Event()
-
-    def read() -> None:
-        with httpx.stream("POST", url + "/v1/completions", json=body, timeout=60) as stream:
-            for _ in stream.iter_lines():
-                begun.set()
-
-    reader = threading.Thread(target=read)
+    reader = Reader(url)
     reader.start()
-    assert begun.wait(20)
+    assert reader.begun.wait(60)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    deadline = time.monotonic() + 30
+    while httpx.get(url + "/ready").status_code != 503:  # the first one has been heard
+        assert time.monotonic() < deadline
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    process.wait(10)
-    reader.join(10)
+    process.wait(60)
+    reader.join(60)
     assert not reader.is_alive()
+    assert "data: [DONE]" not in reader.lines
+
+
+@pytest.mark.parametrize("serving", [("--grace", "1")], indirect=True)
+def test_grace_is_bounded(serving: tuple[subprocess.Popen[str], str]) -> None:
+    process, url = serving
+    reader = Reader(url)
+    reader.start()
+    assert reader.begun.wait(60)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    reader.join(60)
+    assert not reader.is_alive()
+    assert "data: [DONE]" not in reader.lines
