@@ -243,7 +243,7 @@ def test_tiktoken_is_used_only_where_it_is_exact(trained, ignore_merges):
         texts = [*words, *tokens, *("".join(noise.choices(tokens, k=4)) for _ in range(200))]
         for text in texts:
             assert ours.encode(text) == library.encode(text, add_special_tokens=False).ids, text
-    assert used < 60
+    assert 0 < used < 60  # both kinds were tried
 
 
 def code_points(last: int) -> list[str]:
