@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import partial
 
+import tyro
 from report import median_of, record
 
 CASES = {
@@ -29,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)
