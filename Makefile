@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxpro
 .PHONY: start soak test test-api test-all lint test-peers clean
 
 start: $(VENV)/.installed
-	$(BIN)/bottega quickstart
+	$(BIN)/bottega quickstart $(ARGS)
 
 test: lint
 	$(PYTEST)
@@ -24,6 +24,7 @@ test: lint
 test-api: $(VENV)/.tested
 	$(PYTEST) tests/api/suite
 
+# It needs the model in runs/quickstart, which `make start` trains.
 soak: $(VENV)/.tested
 	$(BIN)/python bench/soak.py runs/quickstart --minutes 10
 

@@ -24,11 +24,12 @@ from report import record
 
 CLIENTS = 8
 MOST = 0.02  # of growth
-WORDS = ("the", "list", "of", "glue", "import", "café")
 
 
 def main(model: tyro.conf.Positional[Path], minutes: float = 10) -> None:
     """Use the server until the time is over; leaves with 1 where memory grew by more than 2 %."""
+    if not model.exists():
+        sys.exit(f"{model} is not there; train it with: make start")
     with tempfile.TemporaryDirectory() as state:
         command = [sys.executable, "-m", "bottega", "serve", f"model={model}", "--port", "0"]
         command += ["--log-level", "warning", "--state", state]
@@ -36,7 +37,9 @@ def main(model: tyro.conf.Positional[Path], minutes: float = 10) -> None:
             try:
                 assert server.stdout is not None
                 found = (re.search(r"http://[\d.:]+", line) for line in server.stdout)
-                url = next(match[0] for match in found if match)
+                url = next((match[0] for match in found if match), None)
+                if url is None:
+                    sys.exit("the server ended before it listened; its reason stands above")
                 seen = asyncio.run(soak(url, psutil.Process(server.pid), 60 * minutes))
             finally:
                 server.terminate()
