@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
+import logging
 import multiprocessing
 import signal
 import threading
@@ -13,6 +13,8 @@ from typing import Any
 from bottega.engine import worker
 from bottega.engine.messages import Abort, Add
 from bottega.engine.settings import EngineSettings
+
+log = logging.getLogger(__name__)
 
 
 class Child:
@@ -30,7 +32,6 @@ class Child:
         self._outbox: SimpleQueue[Add | Abort | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="engine-writer", daemon=True)
         self._writer.start()
-        atexit.register(self.kill)
 
     @property
     def pid(self) -> int | None:
@@ -61,7 +62,6 @@ class Child:
         self._outbox.put(None)
         self._writer.join()
         self._connection.close()
-        atexit.unregister(self.kill)
         code = self._process.exitcode or 0
         self._process.close()
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -77,6 +77,10 @@ class Child:
             try:
                 self._connection.send(batch)
             except OSError:  # it is gone, which its listener notices too
+                return
+            except Exception:  # whoever cannot be told of requests would keep their clients waiting for ever
+                log.exception("the engine cannot be written to")
+                self.kill()
                 return
             if message is None:
                 return

@@ -7,6 +7,7 @@ dies, the requests under way fail, and it is started again.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import threading
 import time
@@ -71,6 +72,8 @@ class Engine:
         """
         engine = cls(resolve(path), settings or EngineSettings())
         engine._guardian.start()
+        # An engine that nobody closed would be waited for when Python ends, and started again when it is killed.
+        atexit.register(engine.stop)
         return engine
 
     def submit(self, requests: Sequence[Request]) -> Stream:
@@ -82,7 +85,7 @@ class Engine:
         for request in requests:
             check_fits(request.prompt, request.params, self.context_length, self.vocab_size)
         with self._lock:
-            child = self._open()
+            child = self._open(len(requests))
             first = self._next_id
             self._next_id += len(requests)
             stream = Stream(len(requests), lambda number: self._abort(first + number))
@@ -92,6 +95,11 @@ class Engine:
         if self.on_submit is not None:
             self.on_submit(requests, stream)
         return stream
+
+    @property
+    def most(self) -> int:
+        """How many requests may be under way, running and waiting."""
+        return self.settings.slots + self.settings.queue
 
     @property
     def load(self) -> tuple[int, int]:
@@ -129,14 +137,18 @@ class Engine:
         """Stop, and wait until the process is gone."""
         self.stop()
         self._guardian.join()
+        atexit.unregister(self.stop)
 
-    def _open(self) -> Child:
+    def _open(self, count: int) -> Child:
         if self._closed is not None:
             raise self._closed
         if not self.ready or self._child is None:
             raise WorkError("the model is being loaded; try again in a few seconds")
-        room = self.settings.slots + self.settings.queue
-        if len(self._places) >= room:
+        if count > self.most:
+            raise InputError(
+                f"{count} continuations at once, but the engine takes at most {self.most}; ask less"
+            )
+        if len(self._places) + count > self.most:
             spent = time.monotonic() - self._finished[0]
             wait = self.settings.slots / 2 * spent / len(self._finished)  # until half the slots have changed
             raise Overloaded(
@@ -151,6 +163,14 @@ class Engine:
                 self._child.send(Abort(id))
 
     def _guard(self) -> None:
+        try:
+            self._live()
+        except Exception as error:  # such as no more files or memory for another process
+            log.exception("the engine of %s cannot be kept running", self._folder)
+            self._closed = self._closed or WorkError(f"the engine cannot be started: {error}")
+            self._fail(str(self._closed))
+
+    def _live(self) -> None:
         """Start the process, pass on what it says, and start it again when it dies."""
         deaths, pause = 0, PAUSES[0]
         while True:

@@ -85,7 +85,7 @@ def running(folder: Path, gpt: GPT) -> Iterator[Running]:
         uvicorn.Config(create_app(models), http=BoundedProtocol, log_level="warning"), models, ready.set
     )
     # Without `server.run`, which would catch this process's signals.
-    thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])))
+    thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])), daemon=True)
     thread.start()
     assert ready.wait(60)
     yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", served, gpt, server)
@@ -135,7 +135,7 @@ def start_server(running: Running) -> Iterator[Callable[..., str]]:
         app = create_app(served, settings=ServerSettings(**settings), store=store)
         config = uvicorn.Config(app, http=BoundedProtocol, log_level="warning")
         server = Server(config, {}, ready.set)  # which stops no engine, for others use it
-        thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])))
+        thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])), daemon=True)
         thread.start()
         started.append((server, thread))
         assert ready.wait(20)

@@ -21,6 +21,7 @@ from bottega.server.completions.reading import (
     sampling_params,
     stop_strings,
 )
+from bottega.server.errors import ApiError
 from bottega.server.grammars import grammar_of
 from bottega.server.sampling_schema import StreamOptions
 from bottega.server.schema import Choice, Completion, CompletionRequest, PaddedCompletion, Usage
@@ -41,6 +42,13 @@ class Job:
         check_context(self.prompts, self.params, served, body.model)
         self.n = body.n or 1
         self.candidates = body.best_of or self.n  # 0, the specified minimum, chooses among none
+        if len(self.prompts) * self.candidates > served.engine.most:
+            raise ApiError(
+                f"{len(self.prompts)} prompts of {self.candidates} candidates each are more than the "
+                f"{served.engine.most} continuations that the server takes at once; send fewer.",
+                "prompt",
+                "invalid_value",
+            )
         self.stops, self.salt = stop_strings(body), salt
         self.grammar = grammar_of(body.response_format, served.tokenizer)
         self.id, self.created = f"cmpl-{uuid.uuid4().hex}", int(time.time())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,6 +15,8 @@ from bottega.server.guard.limits import Limits
 from bottega.server.observe.request_log import account
 from bottega.server.store.keys import Known, Used, add_usage, any_key, find_key
 from bottega.server.store.store import Store
+
+log = logging.getLogger(__name__)
 
 # What tells nothing: whether the server lives, and the static pages of the playground.
 _OPEN = frozenset({"/", "/health", "/ready", "/playground"})
@@ -40,10 +43,14 @@ class KeyGuard:
         if isinstance(state.get("caller"), Caller):
             await self._counted(Known(state["caller"].id), scope, receive, send)
             return
+        if scope["type"] != "http" or _is_open(scope["path"]):
+            state["keyed"] = self._keyed
+            await self.app(scope, receive, send)
+            return
         if not self._keyed:  # keys are never deleted: once there is one, nobody need look again
             self._keyed = await asyncio.to_thread(any_key, self.store)
         state["keyed"] = self._keyed
-        if scope["type"] != "http" or not self._keyed or _is_open(scope["path"]):
+        if not self._keyed:
             await self.app(scope, receive, send)
             return
         token = _bearer(Headers(scope=scope).get("authorization", ""))
@@ -98,8 +105,14 @@ class Ledger:
     async def flush(self) -> None:
         """Write it down now."""
         pending, self._pending = self._pending, {}
-        if pending:
+        if not pending:
+            return
+        try:
             await asyncio.to_thread(add_usage, self._store, pending)
+        except Exception:  # the database may be back at the next writing
+            log.exception("what keys use could not be written down")
+            for key, used in pending.items():
+                self._pending[key] = self._pending.get(key, Used()) + used
 
     async def _flush_later(self) -> None:
         while self._pending:

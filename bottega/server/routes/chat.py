@@ -21,6 +21,7 @@ from bottega.server.chat.job import ChatJob
 from bottega.server.chat.schema import ChatRequest
 from bottega.server.errors import ApiError
 from bottega.server.guard.callers import caller
+from bottega.server.observe.request_log import note_user
 from bottega.server.schema import ErrorAnswer
 from bottega.server.served import find
 from bottega.server.store import Store
@@ -31,7 +32,6 @@ KIND = "chat.completion"
 router = APIRouter(prefix="/v1/chat/completions")
 _GENERATING: Any = {status: {"model": ErrorAnswer} for status in (400, 404, 429, 503)}
 _STORED: Any = {status: {"model": ErrorAnswer} for status in (400, 404)}
-_KNOWN = ("name", "tool_calls", "tool_call_id")
 Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Literal["asc", "desc"]
 
@@ -39,6 +39,7 @@ Order = Literal["asc", "desc"]
 @router.post("", response_model=ChatCompletion, responses=_GENERATING)
 async def create_chat_completion(request: Request, body: ChatRequest) -> Response:
     """Answer a conversation; with `stream`, as server-sent events that end with `[DONE]`."""
+    note_user(body.user)
     served = find(request, body.model)
     # In a thread, because encoding a long text would hold up every other client's tokens.
     job = await asyncio.to_thread(ChatJob, body, served, caller(request).salt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from sqlalchemy import select
 from bottega.server.store.store import Body, Store
 from bottega.server.store.tables import Object
 
+# Nothing else is ever swept, because somebody may have named a folder that holds other things.
+_OURS = re.compile(r"file-[0-9a-f]{32}|\.[0-9a-f]{32}\.part")
 _LEFTOVER_SECONDS = 86_400  # the age from which a content without an owner is no upload under way
 
 
@@ -90,7 +93,8 @@ def sweep(store: Store) -> int:
     with store.reading() as session:
         known: set[Any] = set(session.scalars(select(Object.id).where(Object.kind == "file")))
     old = time.time() - _LEFTOVER_SECONDS
-    gone = [path for path in store.files.iterdir() if path.name not in known and _written(path) < old]
+    ours = [path for path in store.files.iterdir() if _OURS.fullmatch(path.name)]
+    gone = [path for path in ours if path.name not in known and _written(path) < old]
     for path in gone:
         path.unlink(missing_ok=True)
     return len(gone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ def open_state(state: str | None = None, files: str | None = None) -> Store:
     """The store of a state, a folder or a PostgreSQL URL, with the folder of its files; else the defaults."""
     state = state or default_state()
     if files is None and is_url(state):
-        # A database by URL has no folder of its own. Every server of it must see the same one.
-        files = os.environ.get("BOTTEGA_FILES") or str(_user_data() / "files")
+        # A database by URL has no folder of its own. Every server of it must see the same one, and no server
+        # of another, which would sweep what its own database does not know.
+        name = hashlib.sha256(state.encode()).hexdigest()[:16]
+        files = os.environ.get("BOTTEGA_FILES") or str(_user_data() / f"files-{name}")
     return Store(state, files)
 
 
