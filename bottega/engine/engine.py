@@ -72,7 +72,7 @@ class Engine:
         """
         engine = cls(resolve(path), settings or EngineSettings())
         engine._guardian.start()
-        # An engine that nobody closed would be waited for when Python ends, and started again when it is killed.
+        # Of one that nobody closed a new process would follow the killed one as Python ends.
         atexit.register(engine.stop)
         return engine
 
