@@ -47,10 +47,15 @@ def address(model_folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "bottega", "serve", str(model_folder), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"NO_COLOR": "1"})
     assert server.stdout is not None
-    url = next(found[0] for line in server.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-    yield url
-    server.terminate()
-    server.wait(20)
+    try:
+        yield next(
+            found[0] for line in server.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line))
+        )
+        server.terminate()
+        server.wait(60)
+    finally:
+        server.kill()
+        server.communicate()
 
 
 @pytest.fixture(scope="module")  # while it lives, no other test of this process can run an event loop

