@@ -163,7 +163,7 @@ def test_the_description_holds(
     def check(case: Any, real: int) -> None:
         nonlocal sent
         case.body = whole(case.body)
-        if real:
+        if real < 9:
             name_real_objects(case, path)
         if "{" in path or method != "GET":
             provide(store)

@@ -136,13 +136,14 @@ def test_a_seeded_file_replaces_the_one_before(store: Store):
 def test_sweeping_spares_what_is_young_or_owned(store: Store):
     seed_file(store, b"x", describe("x", "batch", 1) | {"id": "kept"})
     seed_file(store, b"x", describe("x", "batch", 1) | {"id": "dead", "expires_at": 1})
-    for name in ("old", ".old.part", "young"):
+    old, part, young = f"file-{'0' * 32}", f".{'1' * 32}.part", f"file-{'2' * 32}"
+    for name in (old, part, young, "not ours"):
         (store.files / name).write_bytes(b"x")
-    for name in ("old", ".old.part", "kept", "dead"):
+    for name in (old, part, "kept", "dead", "not ours"):
         os.utime(store.files / name, (0, 0))
     assert store.get("file", "dead") is None
-    assert sweep(store) == 3
-    assert {path.name for path in store.files.iterdir()} == {"kept", "young"}
+    assert sweep(store) == 2
+    assert {path.name for path in store.files.iterdir()} == {"kept", "dead", young, "not ours"}
 
 
 def test_the_state_is_where_the_environment_says(tmp_path, monkeypatch: pytest.MonkeyPatch):
