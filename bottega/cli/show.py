@@ -1,37 +1,33 @@
-"""`bottega show`: pictures of what a run or a model does."""
+"""`bottega show`: pictures of what a run or a model does. Each is one module here, show_WHAT.py."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+import importlib
 
 from bottega.errors import InputError
 
+PICTURES = {
+    "curves": "learning curves of runs",
+}
 
-@dataclass(frozen=True)
-class Show:
-    """Draw a run's learning curves: loss and bits per byte against steps and seconds.
+EXAMPLES = """Example: bottega show curves runs/first runs/second --out curves.png
 
-    Example: bottega show curves runs/first runs/second --out curves.png
-    """
-
-    what: Annotated[Literal["curves"], tyro.conf.Positional]
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders that `bottega train` wrote; several are drawn over one another."""
-    out: Path
-    """Picture to write: .png, .svg or .pdf."""
+`bottega show WHAT --help` explains each with an example."""
 
 
 def main(argv: list[str]) -> None:
-    """Draw what the arguments ask for."""
-    show = tyro.cli(Show, args=argv, prog="bottega show")
-    from bottega.plots.curves import draw_curves, read_run
+    """Draw what the first argument names, as the others say."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        raise SystemExit(0 if argv else 2)
+    what, rest = argv[0], argv[1:]
+    if what not in PICTURES:
+        raise InputError(f"there is no picture {what!r}; expected one of: {', '.join(PICTURES)}")
+    importlib.import_module(f"bottega.cli.show_{what}").main(rest)
 
-    if not show.runs:
-        raise InputError("name at least one run, the folder that `bottega train` wrote")
-    names = [run.name if [r.name for r in show.runs].count(run.name) == 1 else str(run) for run in show.runs]
-    draw_curves({name: read_run(run) for name, run in zip(names, show.runs, strict=True)}, show.out)
-    print(show.out)
+
+def usage() -> str:
+    """Return the page that `bottega show --help` prints."""
+    width = max(map(len, PICTURES))
+    lines = "\n".join(f"  {what:<{width}}  {line}" for what, line in PICTURES.items())
+    return f"usage: bottega show WHAT …\n\nDraw what a run or a model does.\n\n{lines}\n\n{EXAMPLES}"
