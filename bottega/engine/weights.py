@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from bottega.engine import kernels
 from bottega.engine.paged_cache import Pass
 from bottega.engine.quantisation import KINDS, PANEL, Kind, dequantise, panels, quantise, whole_panels
-from bottega.models.gpt import GPT, Block, Rotary
+from bottega.models.gpt import GPT
 from bottega.nn.cache import KVCache
+from bottega.nn.transformer import Block, Rotary
 
 _EXACT_ROWS = 16  # torch's products are the same bits for a row only where their shapes are the same
 

@@ -19,13 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bottega.errors import InputError
-from bottega.nn.activations import gelu_tanh
-from bottega.nn.attention import causal_attention
+from bottega.nn.attention_maps import recorded
 from bottega.nn.cache import ContiguousCache, KVCache
 from bottega.nn.loss import Loss, cross_entropy_of_head
-from bottega.nn.positions import rotary_frequencies, rotary_table, rotate
-
-Rotary = tuple[Tensor, Tensor]
+from bottega.nn.positions import rotary_frequencies, rotary_table
+from bottega.nn.transformer import Block, BlockConfig, make_norm
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,25 @@ class GPTConfig:
             )
 
     @property
+    def block(self) -> BlockConfig:
+        """What each block is made of."""
+        return BlockConfig(
+            self.n_embd,
+            self.n_head,
+            self.inner,
+            self.n_kv_head,
+            self.head_dim,
+            self.norm,
+            self.norm_position,
+            self.norm_eps,
+            self.mlp,
+            self.qk_norm,
+            self.attention_bias,
+            self.mlp_bias,
+            dropout=self.dropout,
+        )
+
+    @property
     def kv_heads(self) -> int:
         """Heads of keys and values."""
         return self.n_head if self.n_kv_head is None else self.n_kv_head
@@ -91,85 +108,6 @@ class GPTConfig:
     def inner(self) -> int:
         """Width of the feed-forward layer."""
         return 4 * self.n_embd if self.n_inner is None else self.n_inner
-
-
-def _norm(config: GPTConfig, width: int) -> nn.Module:
-    kind = nn.LayerNorm if config.norm == "layernorm" else nn.RMSNorm
-    return kind(width, eps=config.norm_eps)
-
-
-class Attention(nn.Module):
-    """Causal self-attention with one projection for queries, keys and values."""
-
-    def __init__(self, config: GPTConfig, layer: int) -> None:
-        super().__init__()
-        dim, heads, kv_heads = config.head_size, config.n_head, config.kv_heads
-        self.sizes = (heads * dim, kv_heads * dim, kv_heads * dim)
-        self.dim, self.dropout, self.layer = dim, config.dropout, layer
-        self.band = config.band if layer % 2 else None
-        self.qkv = nn.Linear(config.n_embd, sum(self.sizes), bias=config.attention_bias)
-        self.out = nn.Linear(heads * dim, config.n_embd, bias=config.attention_bias)
-        if config.qk_norm:
-            self.q_norm, self.k_norm = _norm(config, dim), _norm(config, dim)
-        self.qk_norm = config.qk_norm
-
-    def forward(
-        self, x: Float[Tensor, "batch time width"], rotary: Rotary | None, cache: KVCache | None = None
-    ) -> Float[Tensor, "batch time width"]:
-        """Attend over the row, or over the cache and the row."""
-        parts = self.qkv(x).split(self.sizes, -1)
-        q, k, v = (part.unflatten(-1, (-1, self.dim)).transpose(1, 2) for part in parts)
-        if self.qk_norm:
-            q, k = self.q_norm(q), self.k_norm(k)
-        if rotary is not None:
-            q, k = rotate(q, *rotary), rotate(k, *rotary)
-        if cache is not None:
-            y = cache.attend(self.layer, q, k, v, self.band)
-        else:
-            y = causal_attention(q, k, v, self.band, self.dropout if self.training else 0.0)
-        return self.out(y.transpose(1, 2).flatten(2))
-
-
-class MLP(nn.Module):
-    """The position-wise feed-forward layer: GELU (Hendrycks & Gimpel 2016) or SwiGLU."""
-
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.kind = config.mlp
-        wide = 2 * config.inner if config.mlp == "swiglu" else config.inner
-        self.up = nn.Linear(config.n_embd, wide, bias=config.mlp_bias)
-        self.down = nn.Linear(config.inner, config.n_embd, bias=config.mlp_bias)
-
-    def forward(self, x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time width"]:
-        """Widen, bend, narrow."""
-        x = self.up(x)
-        if self.kind == "swiglu":
-            gate, x = x.chunk(2, -1)
-            return self.down(F.silu(gate) * x)
-        return self.down(gelu_tanh(x) if self.kind == "gelu_tanh" else F.gelu(x))
-
-
-class Block(nn.Module):
-    """Attention and feed-forward, each on a residual branch."""
-
-    def __init__(self, config: GPTConfig, layer: int) -> None:
-        super().__init__()
-        self.post_norm, self.dropout = config.norm_position == "post", config.dropout
-        self.norm1, self.attn = _norm(config, config.n_embd), Attention(config, layer)
-        self.norm2, self.mlp = _norm(config, config.n_embd), MLP(config)
-
-    def forward(
-        self, x: Float[Tensor, "batch time width"], rotary: Rotary | None, cache: KVCache | None = None
-    ) -> Float[Tensor, "batch time width"]:
-        """Pre-norm as in GPT-2, or post-norm as in GPT-1."""
-        if self.post_norm:
-            x = self.norm1(x + self._drop(self.attn(x, rotary, cache)))
-            return self.norm2(x + self._drop(self.mlp(x)))
-        x = x + self._drop(self.attn(self.norm1(x), rotary, cache))
-        return x + self._drop(self.mlp(self.norm2(x)))
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
 class GPT(nn.Module):
@@ -186,8 +124,11 @@ class GPT(nn.Module):
         else:
             frequencies = rotary_frequencies(config.head_size, config.rope_theta, config.rope_scaling)
             self.register_buffer("frequencies", frequencies, persistent=False)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
-        self.norm = _norm(config, config.n_embd) if config.norm_position == "pre" else nn.Identity()
+        shape = config.block
+        self.blocks = nn.ModuleList(
+            Block(shape, layer, config.band if layer % 2 else None) for layer in range(config.n_layer)
+        )
+        self.norm = make_norm(shape, config.n_embd) if config.norm_position == "pre" else nn.Identity()
         if not config.tied:
             self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.init_weights()
@@ -247,6 +188,12 @@ class GPT(nn.Module):
         """Cross-entropy in nats of `targets` (batch × time, IGNORE where nothing is scored) after `ids`."""
         hidden = self.hidden(batch["ids"])
         return cross_entropy_of_head(hidden.flatten(0, 1), self.head_weight, batch["targets"].flatten())
+
+    def attention(self, ids: Int[Tensor, " time"]) -> dict[str, Float[Tensor, "layer head time time"]]:
+        """How much each token takes from each before it, in every head of every layer."""
+        with recorded(self.blocks) as tables, torch.no_grad():
+            self.hidden(ids[None])
+        return {"self": torch.cat(tables)}
 
     def new_cache(self, batch: int, capacity: int | None = None) -> ContiguousCache:
         """An empty cache for `batch` rows, of the whole context unless `capacity` says less."""

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention (Vaswani et al. 2017, eq. 1), causal, whole or in a local band."""
+"""Scaled dot-product attention (Vaswani et al. 2017, eq. 1): plain, masked, causal, or in a local band."""
 
 from __future__ import annotations
 
@@ -11,6 +11,36 @@ from torch import Tensor
 # keys, twice at 1,024), and they hold less memory than the layer's other activations.
 WRITTEN_OUT = 1024
 QUERY_BLOCK = 256  # queries that are written out together: keys after a block are never computed
+
+
+def attention_weights(
+    q: Float[Tensor, "*batch query dim"],
+    k: Float[Tensor, "*batch key dim"],
+    mask: Bool[Tensor, ...] | None = None,
+) -> Float[Tensor, "*batch query key"]:
+    """softmax(q kᵀ / √dim): how much of each key every query takes; each row sums to 1.
+
+    `mask` is True where a key may be seen and broadcasts to the result. Every query must see a key: a row
+    that sees none is nan.
+    """
+    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1)
+
+
+def attention(
+    q: Float[Tensor, "*batch query dim"],
+    k: Float[Tensor, "*batch key dim"],
+    v: Float[Tensor, "*batch key value"],
+    mask: Bool[Tensor, ...] | None = None,
+    dropout: float = 0.0,
+) -> Float[Tensor, "*batch query value"]:
+    """softmax(q kᵀ / √dim) v: for each query the mean of the values, weighted by how well their keys fit."""
+    if q.device.type == "cpu" and k.shape[-2] <= WRITTEN_OUT:
+        weights = attention_weights(q, k, mask)
+        return F.dropout(weights, dropout, training=dropout > 0) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
 
 
 def causal_mask(
