@@ -150,11 +150,11 @@ class PackedLoader:
             epoch, here = self._load(int(number)), np.flatnonzero(epochs == number)
             windows = epoch.windows[positions[here] % self.windows]
             begins, ends = epoch.bounds[windows], epoch.bounds[windows + 1] + 1
-            rows[here], lengths[here] = _read_rows(epoch.stream, begins, T + 1, self.shards.end_of_text, ends)
+            rows[here], lengths[here] = read_rows(epoch.stream, begins, T + 1, self.shards.end_of_text, ends)
             for row, window in zip(here, windows, strict=True):
                 if epoch.fim[window]:
                     lengths[row] = self._rearrange(rows[row], int(lengths[row]), epoch, int(window))
-        batch = _batch(rows, lengths)
+        batch = as_batch(rows, lengths)
         if self._fim is not None:
             given = torch.isin(batch["targets"], torch.tensor(self._fim.special_ids))
             batch["targets"][given] = IGNORE
@@ -218,8 +218,8 @@ class PackedLoader:
 
     def _load(self, number: int) -> _Epoch:
         if self._epoch is None or self._epoch.number != number:
-            order = _permutation(self.shards.n_documents, self.seed, 2 * number)
-            windows = _permutation(self.windows, self.seed, 2 * number + 1)
+            order = permutation(self.shards.n_documents, self.seed, 2 * number)
+            windows = permutation(self.windows, self.seed, 2 * number + 1)
             stream, fim = Stream(self.shards, order), self._fim_windows(number)
             sizes = np.where(fim, self.context_length - self._room, self.context_length)
             bounds = np.minimum(np.concatenate([[0], np.cumsum(sizes)]), stream.length - 1)
@@ -233,7 +233,7 @@ class PackedLoader:
             targets = self.shards.n_tokens + self.shards.n_documents
             spare = self.windows * self.context_length - targets
             count = min(math.ceil(self.fim_rate * self.windows), self.windows - 1, spare // self._room)
-            fim[_permutation(self.windows - 1, self.seed, FIM_NOISE + 2 * number + 1)[:count]] = True
+            fim[permutation(self.windows - 1, self.seed, FIM_NOISE + 2 * number + 1)[:count]] = True
         return fim
 
 
@@ -257,8 +257,8 @@ def validation_batches(
     windows = 1 + max(0, -(-(stream.length - 1 - context_length) // stride))
     for first in range(0, windows, batch_size):
         number = np.arange(first, min(first + batch_size, windows))
-        rows, lengths = _read_rows(stream, number * stride, context_length + 1, shards.end_of_text)
-        batch = _batch(rows, lengths)
+        rows, lengths = read_rows(stream, number * stride, context_length + 1, shards.end_of_text)
+        batch = as_batch(rows, lengths)
         batch["targets"][int(first == 0) :, : context_length - stride] = IGNORE
         yield batch
 
@@ -288,7 +288,7 @@ def _room(shards: TokenShards, context_length: int) -> int:
     return context_length - max(1, int((context_length - GROWTH) * mean / (mean + GROWTH)))
 
 
-def _read_rows(
+def read_rows(
     stream: Stream, begins: Int64s, width: int, padding: int, ends: Int64s | None = None
 ) -> tuple[Int64s, Int64s]:
     """Spans of up to `width` ids as rows, padded on the right; and how many ids of each row are real.
@@ -302,12 +302,14 @@ def _read_rows(
     return rows, lengths
 
 
-def _batch(rows: Int64s, lengths: Int64s) -> dict[str, Int[Tensor, "rows time"]]:
+def as_batch(rows: Int64s, lengths: Int64s) -> dict[str, Int[Tensor, "rows time"]]:
+    """Inputs, and the targets that are the inputs shifted by one, IGNORE behind a row's end."""
     targets = np.where(np.arange(1, rows.shape[1]) < lengths[:, None], rows[:, 1:], IGNORE)
     return {"ids": torch.from_numpy(rows[:, :-1].copy()), "targets": torch.from_numpy(targets)}
 
 
-def _permutation(n: int, seed: int, stream: int) -> Int64s:
+def permutation(n: int, seed: int, stream: int) -> Int64s:
+    """The numbers from 0 to n in an order that follows from (seed, stream)."""
     # Sorted random keys, because numpy freezes the bits of Philox for good, but not what its Generator
     # makes of them.
     keys = np.random.Philox(key=np.array([seed, stream], np.uint64)).random_raw(n)
