@@ -37,6 +37,7 @@ class State(Protocol):
 S = TypeVar("S", bound=State)
 
 
+@runtime_checkable
 class Decodes(Protocol[S]):
     """A model that writes a target after reading a source, token by token."""
 
