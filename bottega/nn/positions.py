@@ -1,4 +1,4 @@
-"""Rotary positions (Su et al. 2021), with the frequency scalings that published checkpoints use."""
+"""Positions: rotary ones with the scalings of published checkpoints; sinusoids; binary digits."""
 
 from __future__ import annotations
 
@@ -51,3 +51,22 @@ def rotate(
     """Turn the pair (x_i, x_{i+D/2}) by its angle; the halves' layout is that of GPT-NeoX, Llama and Qwen."""
     first, second = x.chunk(2, -1)
     return x * cosine + torch.cat((second, first), -1) * signed_sine
+
+
+def sinusoidal(positions: Int[Tensor, "*batch time"], width: int) -> Float[Tensor, "*batch time width"]:
+    """sin(p / 10000^(2i/width)) in channel 2i, its cosine in 2i + 1 (Vaswani et al. 2017, section 3.5).
+
+    `width` is even.
+    """
+    angles = positions[..., None].float() * rotary_frequencies(width, 10000.0).to(positions.device)
+    return torch.stack((angles.sin(), angles.cos()), -1).flatten(-2)
+
+
+def binary(positions: Int[Tensor, "*batch time"], width: int) -> Float[Tensor, "*batch time width"]:
+    """The position's binary digits, the lowest in channel 0; the channels above 31 are 0.
+
+    What the sinusoids do smoothly: the channels flip ever more slowly.
+    """
+    digits = torch.arange(min(width, 32), device=positions.device)
+    bits = (positions[..., None].long() >> digits & 1).float()
+    return torch.nn.functional.pad(bits, (0, width - len(digits)))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bottega.nn.activations import gelu_tanh
 from bottega.nn.attention import attention, attention_weights, causal_attention, causal_mask
 from bottega.nn.cache import KVCache
+from bottega.nn.dropout import dropout
 from bottega.nn.positions import rotate
 
 Rotary = tuple[Tensor, Tensor]
@@ -225,4 +226,4 @@ class Block(nn.Module):
         return x + self._drop(self.mlp(self.norm2(x)))
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return dropout(x, self.dropout, self.training)

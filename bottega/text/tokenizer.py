@@ -10,7 +10,7 @@ import codecs
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -59,15 +59,24 @@ class Tokenizer:
         self.vocab_size = max(self._bytes) + 1
 
     @classmethod
-    def train(cls, documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") -> Tokenizer:
+    def train(
+        cls,
+        documents: Iterable[str],
+        vocab_size: int,
+        pattern: str = "gpt2",
+        special_tokens: Mapping[str, str] | None = None,
+    ) -> Tokenizer:
         """Learn exactly `vocab_size` tokens from `documents`, read one by one; see `bottega.text.training`.
 
-        `pattern` names how text is split before the merges: "gpt2" or "cl100k". Raises InputError for no
-        text, and for a `vocab_size` that is too small or more than the data gives.
+        `pattern` names how text is split before the merges: "gpt2" or "cl100k". `special_tokens` maps the
+        roles of tokenizer_config.json to tokens, as "pad_token" to "<pad>"; without it they are a language
+        model's. Raises InputError for no text, and for a `vocab_size` that is too small or more than the data
+        gives.
         """
-        from bottega.text.training import train
+        from bottega.text.training import SPECIAL_TOKENS, train
 
-        return cls(train(documents, vocab_size, pattern))
+        tokens = SPECIAL_TOKENS if special_tokens is None else tuple(special_tokens.values())
+        return cls(train(documents, vocab_size, pattern, tokens), dict(special_tokens or {}))
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from bottega.errors import InputError
@@ -20,7 +20,6 @@ SPECIAL_TOKENS = (
     "<|fim_middle|>",
     "<|fim_suffix|>",
 )
-_SMALLEST = 256 + len(SPECIAL_TOKENS)
 
 # As long as the longest tokens of GPT-2: rules of dashes and blank space would else take tokens of any
 # length.
@@ -34,7 +33,12 @@ _PIECE = 4096
 _SAFE_CUT = re.compile(r"(?<=\S) ")
 
 
-def train(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") -> dict[str, Any]:
+def train(
+    documents: Iterable[str],
+    vocab_size: int,
+    pattern: str = "gpt2",
+    special_tokens: Sequence[str] = SPECIAL_TOKENS,
+) -> dict[str, Any]:
     """Learn a vocabulary of exactly `vocab_size` tokens, 256 bytes and the special tokens among them.
 
     The same documents give the same vocabulary, whatever the number of threads. `pattern` names how text is
@@ -45,15 +49,16 @@ def train(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") -> d
 
     if pattern not in PATTERNS:
         raise InputError(f"there is no split pattern {pattern!r}; the known ones are {', '.join(PATTERNS)}")
-    if vocab_size < _SMALLEST:
+    smallest = 256 + len(special_tokens)
+    if vocab_size < smallest:
         raise InputError(
-            f"a vocabulary of {vocab_size} is too small: 256 bytes and {len(SPECIAL_TOKENS)} special tokens "
-            f"need {_SMALLEST}, and merges come on top"
+            f"a vocabulary of {vocab_size} is too small: 256 bytes and {len(special_tokens)} special tokens "
+            f"need {smallest}, and merges come on top"
         )
     backend = Tokenizer.from_str(json.dumps(definition({}, [], PATTERNS[pattern], {})))
     assert isinstance(backend.model, models.BPE)
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(SPECIAL_TOKENS),
+        vocab_size=vocab_size - len(special_tokens),
         min_frequency=2,  # a pair seen once tells nothing about other text
         initial_alphabet=list(CHARACTER_OF.values()),
         max_token_length=_LONGEST_TOKEN,
@@ -63,14 +68,14 @@ def train(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") -> d
     backend.train_from_iterator(seen.pieces(documents), trainer)
     if not seen.text:
         raise InputError("there is no text to train on: every document is empty; name sources that hold text")
-    size = backend.get_vocab_size() + len(SPECIAL_TOKENS)
+    size = backend.get_vocab_size() + len(special_tokens)
     if size < vocab_size:
         raise InputError(
             f"the data gives a vocabulary of only {size} tokens, and {vocab_size} were asked for; "
             f"ask for at most {size}, or give more text"
         )
     model = json.loads(backend.to_str())["model"]
-    special = {token: id for id, token in enumerate(SPECIAL_TOKENS, vocab_size - len(SPECIAL_TOKENS))}
+    special = {token: id for id, token in enumerate(special_tokens, vocab_size - len(special_tokens))}
     merges = [(left, right) for left, right in model["merges"]]
     return definition(model["vocab"], merges, PATTERNS[pattern], special)
 

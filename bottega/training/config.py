@@ -10,6 +10,8 @@ from bottega.errors import InputError
 # What may change between two starts of one run, because no weight depends on it.
 FREE = ("save_every", "save_seconds", "keep")
 
+BUDGETS = ("steps", "tokens", "minutes")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -46,8 +48,9 @@ class TrainingConfig:
     ema: float = 0.0
     """Decay of a moving average of the weights, which is then what is validated and saved; 0: none."""
 
-    schedule: Literal["wsd", "cosine", "constant"] = "wsd"
-    """wsd: warmup, stable, linear decay to zero (Hu et al. 2024); cosine: to a tenth (Brown et al. 2020)."""
+    schedule: Literal["wsd", "cosine", "inverse_sqrt", "constant"] = "wsd"
+    """wsd: warmup, stable, linear decay to zero (Hu et al. 2024); cosine: to a tenth (Brown et al. 2020);
+    inverse_sqrt: warmup, then falling as 1/√step (Vaswani et al. 2017)."""
     warmup_steps: int = 20
     decay_fraction: float = 0.4
     """Share of the steps in which wsd decays."""
@@ -70,7 +73,7 @@ class TrainingConfig:
     """How many of the last checkpoints stay, beside the best."""
 
     def __post_init__(self) -> None:
-        budgets = [name for name in ("steps", "tokens", "minutes") if getattr(self, name) is not None]
+        budgets = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(budgets) != 1:
             given = " and ".join(budgets) or "none"
             raise InputError(f"a run needs exactly one of steps, tokens and minutes; given: {given}")

@@ -206,8 +206,9 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def tokens_in(batch: Batch) -> int:
-    """Return the tokens in a batch: its ids, or, where there are none, its rows."""
-    return batch["ids"].numel() if "ids" in batch else len(next(iter(batch.values())))
+    """Return the tokens in a batch: ids, or source and target; where there are none, its rows."""
+    named = [batch[name] for name in ("ids", "source", "target") if name in batch]
+    return sum(ids.numel() for ids in named) if named else len(next(iter(batch.values())))
 
 
 def micro_batches(batch: Batch, rows: int | None) -> Iterator[Batch]:

@@ -18,9 +18,13 @@ def multiplier(config: TrainingConfig, step: int, steps: int | None) -> float:
     - wsd: warmup, stable, linear to zero over the last `decay_fraction` (Hu et al. 2024, section 4.2; the
       linear decay to zero of Hägele et al. 2024, section 3).
     - cosine: warmup, then half a cosine down to a tenth (Brown et al. 2020, appendix B).
+    - inverse_sqrt: warmup, then 1/√step. It is eq. 3 of Vaswani et al. (2017), d^-0.5 · min(step^-0.5, step ·
+      warmup^-1.5), over its peak: their rate is this with learning_rate = (d · warmup_steps)^-0.5.
     - constant: warmup, then the peak.
     """
     warm = (step + 1) / config.warmup_steps if step < config.warmup_steps else 1.0
+    if config.schedule == "inverse_sqrt":
+        return min(warm, (max(1, config.warmup_steps) / (step + 1)) ** 0.5)
     if steps is None or config.schedule == "constant":
         return warm
     if config.schedule == "wsd":
