@@ -1,0 +1,114 @@
+"""The attention page: every head of every layer in one HTML file that fetches nothing.
+
+Vig (2019), "A multiscale visualization of attention in the Transformer model", has the views: all heads by
+layer, one head's lines between tokens. A third is the heat map, as Bahdanau et al. (2015, figure 3) drew it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottega.errors import InputError
+
+# Which tokens look, and at which, by the kind of attention.
+KINDS = {
+    "self": ("source", "source"),
+    "cross": ("target", "source"),
+    "encoder": ("source", "source"),
+    "decoder": ("target", "target"),
+}
+# Each takes 2.7 bytes of the page, and a browser draws all of them as thumbnails.
+MOST_WEIGHTS = 4_000_000
+
+Weights = NDArray[Any]  # layer × head × query × key
+
+
+def attention_page(
+    maps: Mapping[str, Weights], source: Sequence[str], target: Sequence[str] = (), title: str = "Attention"
+) -> str:
+    """Return the page for `maps`, each layer × head × query × key with rows that sum to 1.
+
+    The names are those of KINDS: "self" for one sequence; "encoder", "decoder" and "cross" for a translation
+    of `source` into `target`. Tokens may be any text: it is shown, never read as HTML. Raises InputError
+    where a map does not fit its tokens, holds what is no share, or all are too large for a page.
+    """
+    tokens = {"source": list(source), "target": list(target)}
+    if not maps:
+        raise InputError("there is no attention to show; expected at least one map")
+    for name, weights in maps.items():
+        _check(name, weights, tokens)
+    _require_small(maps)
+    order = [name for name in KINDS if name in maps]
+    data = {"tokens": tokens, "maps": [_packed(name, maps[name]) for name in order]}
+    parts = {
+        "title": html.escape(title),
+        "style": _part("css"),
+        "script": _part("js"),
+        # Whatever a token spells, the parser of HTML sees no `<` in it.
+        "data": json.dumps(data, ensure_ascii=True).replace("<", "\\u003c"),
+    }
+    return Template(_part("html")).substitute(parts)
+
+
+def write_attention_page(
+    maps: Mapping[str, Weights],
+    source: Sequence[str],
+    out: Path,
+    target: Sequence[str] = (),
+    title: str = "Attention",
+) -> None:
+    """Write what `attention_page` returns into a file, whole or not at all."""
+    page = attention_page(maps, source, target, title)
+    draft = out.with_name(f".{out.name}.partial")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _part(ending: str) -> str:
+    return (files("bottega.plots") / "pages" / f"attention.{ending}").read_text(encoding="utf-8")
+
+
+def _check(name: str, weights: Weights, tokens: Mapping[str, list[str]]) -> None:
+    if name not in KINDS:
+        raise InputError(f"there is no kind of attention {name!r}; expected {', '.join(KINDS)}")
+    wanted = tuple(len(tokens[side]) for side in KINDS[name])
+    if weights.ndim != 4 or weights.shape[2:] != wanted or 0 in weights.shape:
+        raise InputError(
+            f"{name}: expected weights of layer × head × {wanted[0]} × {wanted[1]}, at least one of each, "
+            f"not {' × '.join(map(str, weights.shape))}"
+        )
+    if not ((weights >= 0) & (weights <= 1.001)).all():
+        raise InputError(f"{name}: weights must be shares from 0 to 1; some are not")
+
+
+def _require_small(maps: Mapping[str, Weights]) -> None:
+    total = sum(weights.size for weights in maps.values())
+    if total > MOST_WEIGHTS:
+        heads = sum(weights.shape[0] * weights.shape[1] for weights in maps.values())
+        tokens = int((MOST_WEIGHTS / heads) ** 0.5)
+        raise InputError(
+            f"{total:,} weights would make a page of {total * 8 / 3 / 1e6:,.0f} MB, which no browser draws "
+            f"in good time; for {heads:,} heads give at most about {tokens:,} tokens"
+        )
+
+
+def _packed(name: str, weights: Weights) -> dict[str, Any]:
+    """A map in 16 bits a weight: what is shown has a tenth of a percent."""
+    layers, heads, *_ = weights.shape
+    numbers = np.rint(np.clip(weights, 0, 1) * 65535).astype("<u2")
+    queries, keys = KINDS[name]
+    text = base64.b64encode(numbers.tobytes()).decode()
+    return {"name": name, "layers": layers, "heads": heads, "queries": queries, "keys": keys, "weights": text}
