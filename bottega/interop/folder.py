@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -48,6 +48,20 @@ def read_folder(path_or_repo: str | Path) -> tuple[dict[str, Any], dict[str, Ten
     return hf, {name: tensor for shard in shards for name, tensor in _tensors(shard).items()}
 
 
+def read_stored(
+    folder: Path, ignore: re.Pattern[str] | None = None
+) -> tuple[dict[str, Shape], Callable[[], dict[str, Tensor]]]:
+    """The shapes of all tensors in a folder, and what reads the tensors: shapes can be checked before.
+
+    Names that `ignore` finds are passed over. Raises InputError for files that are missing or damaged.
+    """
+    shards = weight_files(folder)
+    shapes = {name: shape for shard in shards for name, shape in _header(shard, ignore).items()}
+    return shapes, lambda: {
+        name: t for shard in shards for name, t in _tensors(shard).items() if name in shapes
+    }
+
+
 def write_folder(
     folder: str | Path,
     hf_config: Mapping[str, Any],
@@ -56,10 +70,12 @@ def write_folder(
     card: str = "",
     generation: Mapping[str, Any] | None = None,
     files_from: Path | None = None,
+    readme: str | None = None,
 ) -> None:
     """Write config.json, model.safetensors, generation_config.json and a model card; all of it or nothing.
 
     `tensors` carry the names of the configuration's architecture; `card` is a paragraph of the model card;
+    `readme` is all of it, for a model that generates nothing (and has no generation_config.json);
     `generation` goes into generation_config.json beside the token ids of the configuration; `files_from` is a
     folder whose tokenizer and own model card come along. Raises WorkError where it cannot be written.
     """
@@ -75,8 +91,10 @@ def write_folder(
         config = dict(hf_config) | {"dtype": dtype, "torch_dtype": dtype}
         save_file(dict(tensors), draft / WEIGHTS, metadata={"format": "pt"})
         ids = {name: config[name] for name in TOKEN_IDS if config.get(name) is not None}
-        _write_json(draft / "generation_config.json", {**(generation or {}), **ids})
-        (draft / "README.md").write_text(_model_card(config, tensors, card), encoding="utf-8")
+        if readme is None:
+            _write_json(draft / "generation_config.json", {**(generation or {}), **ids})
+            readme = _model_card(config, tensors, card)
+        (draft / "README.md").write_text(readme, encoding="utf-8")
         # The library writes files that their owner alone may read; a server is often another user.
         (draft / WEIGHTS).chmod((draft / "README.md").stat().st_mode)
         if files_from is not None:
@@ -131,11 +149,12 @@ def _check_index(shard: Path, listed: set[str]) -> None:
         raise InputError(f"{shard} {state} {odd[0]}, against {INDEX}; copy or download both again")
 
 
-def _header(path: Path) -> dict[str, Shape]:
+def _header(path: Path, ignore: re.Pattern[str] | None = None) -> dict[str, Shape]:
     """Names and shapes; the library checks lengths, offsets and overlaps against the file's size."""
     try:
         with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            names = [name for name in file.keys() if not (ignore and ignore.search(name))]  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in names}
             odd = [name for name, part in slices.items() if part.get_dtype() not in DTYPES]
             if odd:
                 kind = slices[odd[0]].get_dtype()

@@ -100,7 +100,13 @@ def canonical_names(hf: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[st
 
 def check_shapes(hf: Mapping[str, Any], stored: Mapping[str, Shape]) -> None:
     """Raise InputError naming the first tensors that are missing, unknown or of another shape."""
-    expected, names = expected_shapes(hf), canonical_names(hf, stored)
+    compare_shapes(expected_shapes(hf), stored, canonical_names(hf, stored))
+
+
+def compare_shapes(
+    expected: Mapping[str, Shape], stored: Mapping[str, Shape], names: Mapping[str, str]
+) -> None:
+    """The same for shapes by canonical name; `names` says under which name each is stored."""
     missing = [name for name in expected if name not in names]
     unknown = [names[name] for name in names if name not in expected]
     wrong = [
