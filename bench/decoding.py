@@ -91,11 +91,11 @@ def export(folder: Path, peers: bool) -> int:
 
     from bottega.interop.gguf_file import export_gguf
     from bottega.models.gpt import GPT
-    from bottega.recipes.presets import PRESETS
+    from bottega.recipes.gpt import SHAPES
     from bottega.text.tokenizer import Tokenizer
 
     torch.manual_seed(0)
-    model = GPT(PRESETS["gpt2-124m"])
+    model = GPT(SHAPES["gpt2-124m"])
     model.save_pretrained(folder)
     if peers:
         Tokenizer.train(["any text will do: ids are decoded " * 9], 270).save(folder)

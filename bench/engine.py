@@ -30,7 +30,7 @@ from bottega.models.generation import Batch
 from bottega.models.gpt import GPT, GPTConfig
 from bottega.nn.sampling import Row
 from bottega.nn.sampling_params import SamplingParams
-from bottega.recipes.presets import PRESETS
+from bottega.recipes.gpt import SHAPES
 
 END = 0
 
@@ -50,7 +50,7 @@ class Cases:
     def __init__(self, bench: Bench) -> None:
         torch.manual_seed(0)
         tiny = GPTConfig(vocab_size=500, context_length=1024, n_layer=2, n_head=2, n_embd=64)
-        self.model = GPT(tiny if bench.quick else PRESETS["gpt2-124m"])
+        self.model = GPT(tiny if bench.quick else SHAPES["gpt2-124m"])
         self.rounds = 1 if bench.quick else bench.rounds
         self.draw = random.Random(0)
 

@@ -31,7 +31,7 @@ from report import record
 
 from bottega.interop.gguf_file import export_gguf
 from bottega.models.gpt import GPT
-from bottega.recipes.presets import PRESETS
+from bottega.recipes.gpt import SHAPES
 from bottega.server.run import listen
 from bottega.text.bytelevel import CHARACTER_OF, GPT2, definition
 from bottega.text.tokenizer import END_OF_TEXT, Tokenizer
@@ -82,7 +82,7 @@ def main(bench: Bench) -> None:
 
 def make_model(folder: Path, quick: bool) -> Path:
     """A checkpoint with random weights, and a tokenizer whose tokens are bytes and pairs of bytes."""
-    config = PRESETS["gpt2-124m"]
+    config = SHAPES["gpt2-124m"]
     torch.manual_seed(0)
     GPT(replace(config, n_layer=2, n_head=2, n_embd=32) if quick else config).save_pretrained(folder)
     characters = [CHARACTER_OF[byte] for byte in range(256)]

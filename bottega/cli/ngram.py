@@ -65,7 +65,7 @@ def _train(
         progress("reading", 0.0)
         documents, encoder = _corpus(source, tokenizer, text_field)
         model = NgramModel.fit(documents, order, encoder.vocab_size, encoder.end_of_text, progress)
-    model.save(out)
+    model.save_pretrained(out)
     encoder.save(out)
     sizes = [len(level.keys) for level in model.levels]
     if json_:
@@ -167,7 +167,7 @@ def _import(file: Positional[Path], tokenizer: str, out: Path) -> None:
     encoder = Tokenizer.load(tokenizer)
     ids = {name: token for token, name in enumerate(_names(encoder))}
     model = NgramModel.from_arpa(file, ids.__getitem__, encoder.vocab_size, encoder.end_of_text)
-    model.save(out)
+    model.save_pretrained(out)
     encoder.save(out)
     print(f"{out}: a model of order {model.config.order}")
 
@@ -222,7 +222,7 @@ def _load(path: str) -> tuple[NgramModel, Tokenizer]:
     from bottega.models.ngram import NgramModel
     from bottega.text.tokenizer import Tokenizer
 
-    model, tokenizer = NgramModel.load(path), Tokenizer.load(path)
+    model, tokenizer = NgramModel.from_pretrained(path), Tokenizer.load(path)
     if tokenizer.vocab_size != model.config.vocab_size:
         raise InputError(
             f"{path}: the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.vocab_size}; "

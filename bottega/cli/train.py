@@ -1,4 +1,4 @@
-"""`bottega train`: a preset on prepared data; the same command resumes."""
+"""`bottega train`: a preset on its data; the same command resumes."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.conf import Fixed, FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress, arg
 
 from bottega.errors import InputError
-from bottega.training.config import TrainingConfig
+from bottega.training.config import BUDGETS
 
 if TYPE_CHECKING:
-    from bottega.models.gpt import GPTConfig
+    from bottega.recipes.preset import Preset
 
-DESCRIPTION = """Train a preset on what `bottega data prepare` wrote; `--list` shows the presets.
+DESCRIPTION = """Train a preset; `--list` shows them all, with the data that each takes.
 
 Example: bottega train modern-5m --data data/shakespeare --out runs/first --minutes 10
          bottega train modern-5m --data data/books=0.8 data/code=0.2 --out runs/both --minutes 10
 
 The same command goes on with a run that was stopped. Any field of the model's shape can be set too, such as
 --n-layer 6 or --context-length 256. Two processes: torchrun --nproc-per-node 2 --no-python bottega train …"""
-
-DATA_HELP = "folder that `bottega data prepare` wrote; several, each as FOLDER=WEIGHT, are mixed by weight"
-
-# The vocabulary is the data's; a table is nothing for a command line.
-NOT_OFFERED = ("vocab_size", "rope_scaling")
 
 
 def main(argv: list[str]) -> None:
@@ -38,91 +33,87 @@ def main(argv: list[str]) -> None:
     name = argv[0] if argv and not argv[0].startswith("-") else None
     if name is None and not {"-h", "--help"} & set(argv):
         raise InputError("name a preset first, as in `bottega train modern-5m …`; --list shows them")
-    shape = _shape(name)
+    preset = _find(name)
     arguments = tyro.cli(
-        _arguments(shape),
+        _arguments(preset),
         args=argv,
         prog="bottega train",
         description=DESCRIPTION,
         config=(OmitArgPrefixes, FlagCreatePairsOff),
     )
-    _train(shape, arguments)
+    assert preset is not None  # without one, --help has left
+    _train(preset, arguments)
 
 
-def _shape(name: str | None) -> GPTConfig | None:
+def _find(name: str | None) -> Preset | None:
     if name is None:
         return None
-    from bottega.recipes.presets import preset
+    from bottega.recipes.presets import find
 
-    return preset(name)
+    return find(name)
 
 
-def _arguments(shape: GPTConfig | None) -> type[Any]:
-    """The arguments as a dataclass: what `train` takes, its configuration, and the preset's fields."""
+def _arguments(preset: Preset | None) -> type[Any]:
+    """The arguments as a dataclass: what `train` takes, the run's options, and the model's shape."""
+    data = "what --list says" if preset is None else preset.data
     fields: list[tuple[Any, ...]] = [
         ("preset", Annotated[Positional[str], arg(help="a name that --list shows")]),
-        ("data", Annotated[tuple[str, ...], arg(help=DATA_HELP)]),
+        ("data", Annotated[tuple[str, ...], arg(help=data)]),
         ("out", Annotated[Path, arg(help="folder of the run; it is resumed where it exists")]),
-        ("training", TrainingConfig),
     ]
-    if shape is not None:
-        hints = get_type_hints(type(shape))
-        own = [
-            (field.name, hints[field.name], dataclasses.field(default=getattr(shape, field.name)))
-            for field in dataclasses.fields(shape)
-            if field.name not in NOT_OFFERED
-        ]
-        fields.append(("model", dataclasses.make_dataclass("Model", own, frozen=True)))
+    if preset is not None:
+        fields.append(("training", _options(preset.training, dict.fromkeys(BUDGETS))))
+        fields.append(("model", _options(preset.shape, {}, preset.not_offered)))
     return dataclasses.make_dataclass("Arguments", fields, frozen=True)
 
 
-def _train(shape: GPTConfig | None, arguments: Any) -> None:
-    from bottega.training.distributed import world_from_environment
-    from bottega.training.pretrain import pretrain
+def _options(values: Any, defaults: dict[str, Any], fixed: tuple[str, ...] = ()) -> type[Any]:
+    """A dataclass with the fields of `values`, an instance or a class, as options.
+
+    It inherits from theirs, whose comments are the help, but checks nothing yet: the real one does.
+    """
+    cls = values if isinstance(values, type) else type(values)
+    hints = get_type_hints(cls)
+    own = []
+    for field in dataclasses.fields(cls):
+        hint = Annotated[hints[field.name], Fixed, Suppress] if field.name in fixed else hints[field.name]
+        default = defaults.get(field.name, getattr(values, field.name, dataclasses.MISSING))
+        own.append((field.name, hint, dataclasses.field(default=default)))
+    unchecked = {"__post_init__": lambda _: None}
+    return dataclasses.make_dataclass(cls.__name__, own, bases=(cls,), namespace=unchecked, frozen=True)
+
+
+def _train(preset: Preset, arguments: Any) -> None:
     from bottega.training.progress import Display
 
-    assert shape is not None
-    changed = dataclasses.replace(shape, **dataclasses.asdict(arguments.model))
+    shape, training = _chosen(preset.shape, arguments.model), _chosen(preset.training, arguments.training)
     with Display() as display:
-        result = pretrain(changed, mixture(arguments.data), arguments.out, arguments.training, display)
-    if world_from_environment().writes:
-        values = "".join(
-            f", held-out {name.replace('_', ' ')} {value:.4f}" for name, value in result.validation.items()
-        )
-        print(f"{result.checkpoint}: {result.step:,} steps, {result.tokens:,} tokens{values}")
+        said = preset.run(shape, arguments.data, arguments.out, training, display)
+    if said:
+        print(said)
 
 
-def mixture(given: tuple[str, ...]) -> dict[Path, float]:
-    """Folders with their weights, from FOLDER or FOLDER=WEIGHT; a single one needs no weight.
-
-    Raises InputError where a weight is missing or no number, or a folder is named twice.
-    """
-    weights: dict[Path, float] = {}
-    for one in given:
-        folder, separator, weight = one.rpartition("=")
-        if Path(one).exists() or not separator:
-            folder, weight = one, "1" if len(given) == 1 else ""
-        try:
-            value = float(weight)
-        except ValueError:
-            raise InputError(f"{one}: expected FOLDER=WEIGHT, such as data/books=0.8") from None
-        if Path(folder) in weights:
-            raise InputError(f"{folder} is named twice; give each folder once")
-        weights[Path(folder)] = value
-    if not weights:
-        raise InputError("--data names no folder; give what `bottega data prepare` wrote")
-    return weights
+def _chosen(values: Any, given: Any) -> Any:
+    """The preset's values with those that were given; its budget counts where no other was given."""
+    changed = {field.name: getattr(given, field.name) for field in dataclasses.fields(given)}
+    if set(BUDGETS) <= set(changed) and all(changed[name] is None for name in BUDGETS):
+        changed |= {name: getattr(values, name) for name in BUDGETS}
+    return (values if isinstance(values, type) else type(values))(**changed)
 
 
 def _presets() -> str:
-    from bottega.recipes.presets import PRESETS, count_parameters
+    from bottega.models.gpt import GPTConfig
+    from bottega.recipes.gpt import count_parameters
+    from bottega.recipes.presets import PRESETS
 
-    rows = [("preset", "parameters", "layers", "width", "heads", "context")]
-    for name, shape in PRESETS.items():
-        size = f"{count_parameters(shape):,}"
-        rows.append(
-            (name, size, str(shape.n_layer), str(shape.n_embd), str(shape.n_head), str(shape.context_length))
-        )
+    rows = [("preset", "parameters", "what", "minutes", "expected")]
+    for name, one in PRESETS.items():
+        size = f"{count_parameters(one.shape):,}" if isinstance(one.shape, GPTConfig) else ""
+        minutes = "" if one.minutes is None else f"{one.minutes:g}"
+        rows.append((name, size, one.about, minutes, one.expected))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    aligned = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    return "\n".join("  ".join([row[0].strip().ljust(widths[0]), *row[1:]]) for row in aligned)
+    aligned = [
+        [name.ljust(widths[0]), size.rjust(widths[1]), about.ljust(widths[2]), *rest]
+        for name, size, about, *rest in rows
+    ]
+    return "\n".join("  ".join(cells).rstrip() for cells in aligned)

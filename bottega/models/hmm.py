@@ -181,7 +181,7 @@ class HMM:
             states.append(_draw(self.transition[states[-1]] if states else self.start, rng))
         return states, [self.emissions.draw(state, rng) for state in states]
 
-    def save(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors."""
         from safetensors.torch import save
 
@@ -193,7 +193,7 @@ class HMM:
         write_json(folder / "config.json", {"model_type": MODEL_TYPE, **asdict(self.config)})
 
     @classmethod
-    def load(cls, folder: str | Path) -> HMM:
+    def from_pretrained(cls, folder: str | Path) -> HMM:
         """Read what `save` wrote; InputError where it is damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file

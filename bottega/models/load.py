@@ -5,15 +5,14 @@ Importing this imports no torch; loading a model does.
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bottega.errors import InputError
 from bottega.models.links import follow_link
 
 if TYPE_CHECKING:
-    from bottega.models.gpt import GPT
-    from bottega.models.ngram import NgramModel
     from bottega.text.tokenizer import Tokenizer
 
 
@@ -39,24 +38,31 @@ def resolve(path: str | Path) -> Path:
     return locate(path)
 
 
-def load(path: str | Path) -> GPT | NgramModel:
-    """The model in a run, a checkpoint folder or a Hub repository.
+# The class that a folder's `model_type` names, beside the GPTs of other people's architectures.
+CLASSES = {
+    "bottega-hmm": "bottega.models.hmm.HMM",
+    "bottega-ngram": "bottega.models.ngram.NgramModel",
+}
 
+
+def load(path: str | Path) -> Any:
+    """The model in a run, a checkpoint folder or a Hub repository, of its own class.
+
+    What it can do is for the caller to ask: `isinstance(model, Translates)` and its like (`abilities`).
     Raises InputError where its `model_type` is none that we know, or where the folder is damaged.
     """
     from bottega.interop.configs import ARCHITECTURES
     from bottega.interop.locate import read_json
     from bottega.models.gpt import GPT
-    from bottega.models.ngram import MODEL_TYPE as NGRAM
-    from bottega.models.ngram import NgramModel
 
     folder = resolve(path)
     kind = read_json(folder / "config.json").get("model_type")
     if kind in ARCHITECTURES:
         return GPT.from_pretrained(folder)
-    if kind == NGRAM:
-        return NgramModel.load(folder)
-    known = ", ".join([*ARCHITECTURES, NGRAM])
+    if kind in CLASSES:
+        module, _, name = CLASSES[kind].rpartition(".")
+        return getattr(import_module(module), name).from_pretrained(folder)
+    known = ", ".join([*ARCHITECTURES, *CLASSES])
     raise InputError(f"{folder}: config.json: model_type is {kind!r}; the known ones are {known}")
 
 

@@ -120,7 +120,7 @@ class NgramModel:
         drawn: list[int] = stream[len(context) + 1 :].tolist()
         return drawn
 
-    def save(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json` into `folder`, each whole or not at all.
 
         Raises:
@@ -149,7 +149,7 @@ class NgramModel:
                 temporary.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, folder: str | Path) -> NgramModel:
+    def from_pretrained(cls, folder: str | Path) -> NgramModel:
         """Read what `save` wrote.
 
         Raises:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bottega.errors import InputError
 from bottega.models.gpt import GPTConfig
-from bottega.recipes.presets import count_parameters, preset
+from bottega.recipes.gpt import count_parameters, gpt_shape
 
 HOURS_PER_YEAR = 365.25 * 24
 
@@ -69,7 +69,7 @@ def plan(
     `tflops` and `price_per_hour` replace what the table of devices says. Raises InputError for an unknown
     preset or device, and for a number that is not positive and finite.
     """
-    config = preset(name)
+    config = gpt_shape(name)
     _require_positive(tokens=tokens, batch=batch, tflops=tflops)
     if price_per_hour is not None and not 0 <= price_per_hour < math.inf:
         raise InputError(f"price {price_per_hour} must be a number of dollars an hour, 0 or more")

@@ -31,7 +31,7 @@ from bottega.evaluation.scoring import bits_per_byte
 from bottega.models.gpt import GPT, GPTConfig
 from bottega.models.ngram import best_order
 from bottega.plots.curves import draw_curves, read_run
-from bottega.recipes.presets import preset
+from bottega.recipes.gpt import gpt_shape
 from bottega.text.tokenizer import Tokenizer
 from bottega.training.checkpoints import locked
 from bottega.training.config import TrainingConfig
@@ -40,7 +40,7 @@ from bottega.training.pretrain import pretrain
 from bottega.training.progress import Display
 
 MINUTES = 4.0
-SHAPE = replace(preset("modern-5m"), context_length=256)
+SHAPE = replace(gpt_shape("modern-5m"), context_length=256)
 VOCABULARY = 4096
 HELD_OUT_BYTES = 150_000  # scored ten times while it trains: more would cost the training its minutes
 PIECE_BYTES = 10_000  # the most that one held-out document gives where there are fifteen or more

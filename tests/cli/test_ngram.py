@@ -46,11 +46,11 @@ def test_the_model_is_the_one_of_the_texts_and_shards_give_the_same(
     assert printed["ngrams"] == [len(level.keys) for level in model.levels]
     for path in (out, folder / "model"):
         ids = tokenizer.encode("The cat is not a log.")
-        assert NgramModel.load(path).log_probs(ids).tolist() == model.log_probs(ids).tolist()
+        assert NgramModel.from_pretrained(path).log_probs(ids).tolist() == model.log_probs(ids).tolist()
 
 
 def test_score_of_a_text_and_of_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, tokenizer = NgramModel.load(folder / "model"), Tokenizer.load(folder / "model")
+    model, tokenizer = NgramModel.from_pretrained(folder / "model"), Tokenizer.load(folder / "model")
     text = "The dog sät."
     assert run(["ngram", "score", str(folder / "model"), text, "--json"]) == 0
     score = model.score(tokenizer.encode(text))

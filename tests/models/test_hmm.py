@@ -62,15 +62,15 @@ def test_a_state_that_cannot_be_reached_makes_no_nan(model: HMM) -> None:
 
 
 def test_saved_and_loaded_it_is_the_same(model: HMM, tmp_path: Path) -> None:
-    model.save(tmp_path / "hmm")
-    assert HMM.load(tmp_path / "hmm").score(SEQUENCE) == model.score(SEQUENCE)
+    model.save_pretrained(tmp_path / "hmm")
+    assert HMM.from_pretrained(tmp_path / "hmm").score(SEQUENCE) == model.score(SEQUENCE)
     weights = tmp_path / "hmm" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(InputError, match="damaged"):
-        HMM.load(tmp_path / "hmm")
+        HMM.from_pretrained(tmp_path / "hmm")
     weights.unlink()
     with pytest.raises(InputError, match=r"no model\.safetensors"):
-        HMM.load(tmp_path / "hmm")
+        HMM.from_pretrained(tmp_path / "hmm")
 
 
 @pytest.mark.parametrize(

@@ -237,8 +237,8 @@ def test_best_order_is_the_best_of_separate_fits() -> None:
 
 def test_a_saved_model_is_the_same(tmp_path: Path) -> None:
     model = NgramModel.fit(random_documents(0), 4, 12, END)
-    model.save(tmp_path / "model")
-    loaded = NgramModel.load(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    loaded = NgramModel.from_pretrained(tmp_path / "model")
     assert loaded.config == model.config
     for document in random_documents(3)[:5]:
         np.testing.assert_array_equal(loaded.log_probs(document), model.log_probs(document))
@@ -312,19 +312,19 @@ def test_a_damaged_folder_is_refused(tmp_path: Path, damage: Callable[[Path], ob
     NgramModel.fit(random_documents(0), 2, 12, END).save(tmp_path)
     damage(tmp_path)
     with pytest.raises(InputError, match=message) as caught:
-        NgramModel.load(tmp_path)
+        NgramModel.from_pretrained(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_saving_replaces_an_ngram_model_and_nothing_else(tmp_path: Path) -> None:
     model = NgramModel.fit(docs([A, B]), 2, 4, END)
     NgramModel.fit(docs([A]), 1, 4, END).save(tmp_path)
-    model.save(tmp_path)
-    assert NgramModel.load(tmp_path).config.order == 2
+    model.save_pretrained(tmp_path)
+    assert NgramModel.from_pretrained(tmp_path).config.order == 2
     other_type(tmp_path)
     for folder, message in ((tmp_path, "describes a 'gpt2'"), (tmp_path / "model.safetensors", "is a file")):
         with pytest.raises(InputError, match=message):
-            model.save(folder)
+            model.save_pretrained(folder)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import pytest
 from bottega.cli import run
 from bottega.errors import InputError
 from bottega.models.gpt import GPTConfig
+from bottega.recipes.gpt import gpt_shape
 from bottega.recipes.plan import (
     activation_bytes_per_token,
     find_gpu,
     kv_bytes_per_token,
     plan,
 )
-from bottega.recipes.presets import preset
 
 
 def test_gpt3_on_v100s_is_the_published_estimate():
@@ -50,8 +50,8 @@ def test_activations_of_a_gpt_with_dropout_are_korthikantis():
 
 
 def test_grouped_queries_shrink_the_cache():
-    assert kv_bytes_per_token(preset("gpt3-175b")) == 96 * 2 * 12288 * 2
-    assert kv_bytes_per_token(preset("modern-8b")) == 36 * 2 * 8 * 128 * 2
+    assert kv_bytes_per_token(gpt_shape("gpt3-175b")) == 96 * 2 * 12288 * 2
+    assert kv_bytes_per_token(gpt_shape("modern-8b")) == 36 * 2 * 8 * 128 * 2
 
 
 def test_own_device_replaces_the_table():

@@ -16,7 +16,7 @@ from bottega.data import shards
 from bottega.data.documents import Document
 from bottega.errors import InputError, WorkError
 from bottega.plots.curves import read_run
-from bottega.recipes.presets import preset
+from bottega.recipes.gpt import gpt_shape
 from bottega.text.tokenizer import Tokenizer
 from bottega.training import checkpoints
 from bottega.training.config import TrainingConfig
@@ -107,11 +107,11 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_parts_of_different_tokenizers_are_refused(data: Path, tmp_path: Path) -> None:
-    shape = replace(preset("modern-1m"), context_length=32)
+    shape = replace(gpt_shape("modern-1m"), context_length=32)
     with pytest.raises(InputError, match="different tokenizers"):
         pretrain(shape, data, tmp_path / "run", CONFIG)
 
 
 def test_a_model_beyond_the_memory_is_refused_before_it_is_made(data: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkError, match="of memory"):
-        pretrain(replace(preset("gpt3-175b"), context_length=32), data, tmp_path / "run", CONFIG)
+        pretrain(replace(gpt_shape("gpt3-175b"), context_length=32), data, tmp_path / "run", CONFIG)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bottega.errors import InputError
-from bottega.recipes.presets import ALIASES, PRESETS, count_parameters, preset
+from bottega.recipes.gpt import ALIASES, SHAPES, count_parameters, gpt_shape
 
 EXACT = {
     "gpt1": 116_534_784,
@@ -32,12 +32,12 @@ GPT3_TABLE_D1 = {
 
 @pytest.mark.parametrize(("name", "count"), EXACT.items())
 def test_published_weights_have_exactly_these_parameters(name, count):
-    assert count_parameters(preset(name)) == count
+    assert count_parameters(gpt_shape(name)) == count
 
 
 @pytest.mark.parametrize(("name", "millions"), GPT3_TABLE_D1.items())
 def test_gpt3_counts_are_the_papers(name, millions):
-    assert count_parameters(preset(name)) == pytest.approx(millions * 1e6, rel=0.01)
+    assert count_parameters(gpt_shape(name)) == pytest.approx(millions * 1e6, rel=0.01)
 
 
 def test_gpt3_alternates_dense_and_banded_layers():
@@ -46,13 +46,13 @@ def test_gpt3_alternates_dense_and_banded_layers():
     from bottega.models.gpt import GPT
 
     with torch.device("meta"):
-        bands = [block.attn.band for block in GPT(preset("gpt3-125m")).blocks]
+        bands = [block.attn.band for block in GPT(gpt_shape("gpt3-125m")).blocks]
     assert bands == [None, 256] * 6
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("modern-")])
+@pytest.mark.parametrize("name", [name for name in SHAPES if name.startswith("modern-")])
 def test_modern_presets_are_qwen3_and_as_large_as_they_are_called(name):
-    config = preset(name)
+    config = gpt_shape(name)
     assert (config.norm, config.mlp, config.positions, config.qk_norm) == (
         "rmsnorm",
         "swiglu",
@@ -67,16 +67,16 @@ def test_modern_presets_are_qwen3_and_as_large_as_they_are_called(name):
 
 
 def test_aliases_are_the_api_names():
-    assert {alias: preset(alias) for alias in ALIASES} == {
-        "ada": PRESETS["gpt3-350m"],
-        "babbage": PRESETS["gpt3-1.3b"],
-        "curie": PRESETS["gpt3-6.7b"],
-        "davinci": PRESETS["gpt3-175b"],
+    assert {alias: gpt_shape(alias) for alias in ALIASES} == {
+        "ada": SHAPES["gpt3-350m"],
+        "babbage": SHAPES["gpt3-1.3b"],
+        "curie": SHAPES["gpt3-6.7b"],
+        "davinci": SHAPES["gpt3-175b"],
     }
 
 
 def test_an_unknown_preset_names_the_closest():
     with pytest.raises(InputError, match=r"no preset 'gpt2-1\.24b'.*gpt2-1\.5b"):
-        preset("gpt2-1.24b")
+        gpt_shape("gpt2-1.24b")
     with pytest.raises(InputError, match=r"there are gpt1, .*davinci$"):
-        preset("zzz")
+        gpt_shape("zzz")
