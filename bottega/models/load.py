@@ -42,6 +42,8 @@ def resolve(path: str | Path) -> Path:
 CLASSES = {
     "bottega-hmm": "bottega.models.hmm.HMM",
     "bottega-ngram": "bottega.models.ngram.NgramModel",
+    "bottega-recurrent": "bottega.models.recurrent.RecurrentLM",
+    "bottega-transformer": "bottega.models.transformer.Transformer",
 }
 
 

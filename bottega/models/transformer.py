@@ -7,7 +7,7 @@ Section numbers are those of "Attention Is All You Need". What came after is a c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bottega.errors import InputError
+from bottega.models.folders import read_config, read_weights, write_model
 from bottega.nn.attention import attention
 from bottega.nn.attention_maps import recorded
 from bottega.nn.cache import KVCache
@@ -131,11 +132,16 @@ class DecoderBlock(nn.Module):
         """Three residual branches; `keys_values` is what `cross` made of the encoder's states."""
         if self.post_norm:
             x = self.norm1(x + self._drop(self.attn(x, rotary, cache)))
-            x = self.norm2(x + self._drop(self.cross(x, keys_values, source_mask)))
+            x = self.norm2(x + self._drop(self._read(x, keys_values, source_mask)))
             return self.norm3(x + self._drop(self.mlp(x)))
         x = x + self._drop(self.attn(self.norm1(x), rotary, cache))
-        x = x + self._drop(self.cross(self.norm2(x), keys_values, source_mask))
+        x = x + self._drop(self._read(self.norm2(x), keys_values, source_mask))
         return x + self._drop(self.mlp(self.norm3(x)))
+
+    def _read(self, x: Tensor, keys_values: KeysValues, source_mask: Tensor | None) -> Tensor:
+        """Attend to the source; several rows of x in a row may share one."""
+        together = x.reshape(len(keys_values[0]), -1, x.shape[-1])
+        return self.cross(together, keys_values, source_mask).view_as(x)
 
     def _drop(self, x: Tensor) -> Tensor:
         return dropout(x, self.dropout, self.training)
@@ -297,9 +303,16 @@ class Transformer(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors."""
-        from bottega.interop.folder import write_folder
+        write_model(folder, MODEL_TYPE, self.config, self.state_dict())
 
-        write_folder(Path(folder), {"model_type": MODEL_TYPE} | asdict(self.config), self.state_dict())
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Transformer:
+        """Load a folder, for use; InputError where it is damaged or holds another kind of model."""
+        with torch.device("meta"):
+            model = cls(read_config(path, MODEL_TYPE, TransformerConfig))
+        model.to_empty(device="cpu")
+        read_weights(path, model)
+        return model.eval()
 
     @property
     def _target_embedding(self) -> nn.Embedding:
@@ -334,18 +347,19 @@ class Transformer(nn.Module):
 class TransformerState:
     """What the decoder has written, row by row, as keys and values of each layer; and what it attends to.
 
-    It is a `KVCache` for rows of one length, which attend with a single query.
+    It is a `KVCache` for rows of one length, which attend with a single query. What was read is kept once a
+    sentence: the rows of its beam ask there as if they were positions of one row.
     """
 
-    def __init__(self, cross: list[KeysValues], source_mask: Bool[Tensor, "rows 1 1 key"]) -> None:
+    def __init__(self, cross: list[KeysValues], source_mask: Bool[Tensor, "sentence 1 1 key"]) -> None:
         self.cross, self.source_mask = cross, source_mask
         self.own: list[KeysValues] = []
-        self.owner = torch.arange(len(source_mask), device=source_mask.device)  # which source each row is of
+        self.beam = 1  # rows of each sentence
         self.length = 0
 
     def positions(self, n: int) -> Int[Tensor, "1 n"]:
         """Where the next `n` tokens stand."""
-        return torch.arange(self.length, self.length + n, device=self.owner.device)[None]
+        return torch.arange(self.length, self.length + n, device=self.source_mask.device)[None]
 
     def advance(self, counts: Int[Tensor, " batch"] | int) -> None:
         """Count new tokens; all rows have as many."""
@@ -369,10 +383,10 @@ class TransformerState:
         return attention(q, k, v)
 
     def select(self, rows: Int[Tensor, " n"]) -> None:
-        """Go on with these rows, in this order; a row may be named several times."""
+        """Make row `i` what row `rows[i]` was; rows of a sentence stay neighbours, and are equally many."""
         self.own = [(k[rows], v[rows]) for k, v in self.own]
-        owner = self.owner[rows]
-        # Beams of one sentence that change places read the same source: nothing moves then.
-        if len(owner) != len(self.owner) or not torch.equal(owner, self.owner):
-            self.cross = [(k[rows], v[rows]) for k, v in self.cross]
-            self.source_mask, self.owner = self.source_mask[rows], owner
+        sentences = torch.unique_consecutive(rows // self.beam)
+        if len(sentences) < len(self.source_mask):
+            self.cross = [(k[sentences], v[sentences]) for k, v in self.cross]
+            self.source_mask = self.source_mask[sentences]
+        self.beam = len(rows) // len(sentences)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bottega.recipes import gpt
+from bottega.recipes import gpt, sentence_encoder, translation
 from bottega.recipes.preset import Preset
 
-PRESETS: dict[str, Preset] = {**gpt.PRESETS}
+PRESETS: dict[str, Preset] = {**gpt.PRESETS, **sentence_encoder.PRESETS, **translation.PRESETS}
 
 
 def find(name: str) -> Preset:
