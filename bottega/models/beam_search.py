@@ -8,6 +8,7 @@ model gives the same tokens there.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -167,3 +168,32 @@ def _done(found: list[Hypothesis], best_open: float, config: BeamConfig) -> bool
     # Log-probabilities only fall, so this is the most that the likeliest open hypothesis can reach.
     bound = normalised(best_open, config.max_tokens, config.length_penalty)
     return sorted(h.score for h in found)[-config.n_best] >= bound
+
+
+@torch.no_grad()
+def forced_logprobs(
+    model: Decodes[S],
+    source: Int[Tensor, "batch time"],
+    source_mask: Bool[Tensor, "batch time"],
+    targets: Sequence[Sequence[int]],
+    bos: int,
+    eos: int,
+    pad: int | None = None,
+) -> list[float]:
+    """log P of each target and <eos> after it, in nats: what a search would say of it, had it found it.
+
+    `targets` come without <bos> and <eos>. <bos> and <pad> have no probability, as in `beam_search`.
+    """
+    state = model.begin(source, source_mask)
+    device, width = source.device, max(map(len, targets)) + 1
+    ids = torch.tensor([[*target, *[eos] * (width - len(target))] for target in targets], device=device)
+    counted = torch.arange(width, device=device) <= torch.tensor([[len(t)] for t in targets], device=device)
+    before = torch.full((len(targets),), bos, device=device)
+    total = torch.zeros(len(targets), dtype=torch.float64, device=device)
+    for t in range(width):
+        logits = model.next(before, state).float()
+        logits[:, [bos] if pad is None else [bos, pad]] = -math.inf
+        before = ids[:, t]
+        logprobs = logits.log_softmax(1).gather(1, before[:, None])[:, 0]
+        total += logprobs.where(counted[:, t], 0.0)
+    return total.tolist()
