@@ -1,15 +1,16 @@
 """The hidden Markov model: a chain of states that nobody sees, each emitting what is seen.
 
 Rabiner (1989), "A tutorial on hidden Markov models and selected applications in speech recognition", whose
-three problems are `score` (forward), `decode` (Viterbi) and `fit` (Baum-Welch). All sums of probabilities are
-taken in log space and float64, many sequences at a time.
+three problems are `score` (forward), `decode` (Viterbi) and `fit` (Baum-Welch). All probabilities are kept as
+logs in float64. Sums over states are matrix products, many sequences at a time, scaled by their largest term;
+only where a term would vanish in that are they taken term by term.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,7 +24,9 @@ from bottega.errors import InputError
 
 Number = int | float
 MODEL_TYPE = "bottega-hmm"
-_AT_ONCE = 2**22  # numbers in a batch of state × state × sequence tables
+_AT_ONCE = 2**22  # numbers in a table of a batch
+# Nats: e to the minus twice this is still a number, so no product of two such terms becomes zero.
+_SPAN = 340.0
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,12 @@ class Categorical:
         """(…,) symbols → (…, state) nats."""
         return self.table.T[seen]
 
-    def update(self, seen: Tensor, weights: Tensor) -> Categorical:
-        """The likeliest for symbols (n,) that belong to the states by `weights` (n, state)."""
-        counts = torch.zeros_like(self.table).index_add_(1, seen, weights.T)
+    def update(self, seen: Tensor, weights: Tensor, prior: Number = 0.0) -> Categorical:
+        """The likeliest for symbols (n,) that belong to the states by `weights` (n, state).
+
+        `prior` is added to each count: the mode under a Dirichlet distribution of 1 + `prior`.
+        """
+        counts = torch.zeros_like(self.table.T).index_add_(0, seen, weights).T + prior
         return Categorical(_normalised(counts, self.table))
 
     def draw(self, state: int, rng: np.random.Generator) -> int:
@@ -92,7 +98,7 @@ class Gaussian:
         distance = (seen[..., None, :] - self.mean) ** 2 / self.variance
         return -0.5 * (distance + self.variance.log() + math.log(2 * math.pi)).sum(-1)
 
-    def update(self, seen: Tensor, weights: Tensor) -> Gaussian:
+    def update(self, seen: Tensor, weights: Tensor, _: Number = 0.0) -> Gaussian:
         """The likeliest for points (n, feature) that belong to the states by `weights` (n, state)."""
         mass = weights.sum(0)[:, None]
         used = mass > 0
@@ -131,26 +137,41 @@ class HMM:
         return cls(config, start, (1 + noise).log().log_softmax(-1), kind.drawn(config, seen, generator))
 
     def fit(
-        self, sequences: Sequence[Any], iterations: int = 100, tolerance: int | float = 1e-5
+        self,
+        sequences: Sequence[Any],
+        iterations: int = 100,
+        tolerance: Number = 1e-5,
+        prior: Number = 0.0,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[float]:
         """Baum-Welch (Rabiner 1989, section III.C) until an iteration gains less than `tolerance` a step.
 
-        Returns the log-likelihood in nats before each iteration, which never falls. Raises InputError for no
-        observations, symbols out of range, or numbers that are not finite.
+        `prior` is added to the counts of moves and of symbols, so that what was not seen stays possible: a
+        model of language needs it. `progress` hears of iterations, done and in all.
+
+        Returns the log-likelihood in nats before each iteration, which never falls where `prior` is 0. Raises
+        InputError for no observations, symbols out of range, or numbers that are not finite.
         """
         data = _read(sequences, self.config)
         steps = sum(map(len, data))
         history: list[float] = []
-        for _ in range(iterations):
-            history.append(self._iterate(data))
+        for done in range(iterations):
+            history.append(self._iterate(data, prior))
+            if progress:
+                progress(done + 1, iterations)
             if len(history) > 1 and history[-1] - history[-2] < tolerance * steps:
                 break
         return history
 
     def score(self, sequence: Any) -> float:
         """The log-probability of a sequence in nats, exact, over all paths (the forward algorithm)."""
+        return float(self.log_probs(sequence).sum())
+
+    def log_probs(self, sequence: Any) -> Tensor:
+        """Nats of each observation given all before it, (time,): a Gaussian's are log-densities."""
         ((seen, lengths),) = _batches(_read([sequence], self.config), self.config)
-        return float(self._forward(self.emissions.log_prob(seen), lengths)[1])
+        alpha, _ = self._forward(self.emissions.log_prob(seen), lengths)
+        return alpha[:, 0].logsumexp(-1).diff(prepend=torch.zeros(1, dtype=torch.float64))
 
     def posterior(self, sequence: Any) -> Tensor:
         """The probability of each state at each time given the whole sequence: (time, state)."""
@@ -194,7 +215,7 @@ class HMM:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> HMM:
-        """Read what `save` wrote; InputError where it is damaged."""
+        """Read what `save_pretrained` wrote; InputError where it is damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -224,7 +245,7 @@ class HMM:
         """
         alpha = [self.start + nats[0]]
         for t in range(1, len(nats)):
-            reached = (alpha[-1][:, :, None] + self.transition).logsumexp(1) + nats[t]
+            reached = self._summed(alpha[-1], self.transition) + nats[t]
             alpha.append(torch.where((t < lengths)[:, None], reached, alpha[-1]))
         return torch.stack(alpha), alpha[-1].logsumexp(-1)
 
@@ -232,11 +253,19 @@ class HMM:
         """β (time, sequence, state), eq. 24-25 in logs."""
         beta = [torch.zeros_like(nats[0])]
         for t in range(len(nats) - 1, 0, -1):
-            after = (self.transition + (nats[t] + beta[-1])[:, None, :]).logsumexp(-1)
+            after = self._summed(nats[t] + beta[-1], self.transition.T)
             beta.append(torch.where((t < lengths)[:, None], after, beta[-1]))
         return torch.stack(beta[::-1])
 
-    def _iterate(self, data: list[Tensor]) -> float:
+    @staticmethod
+    def _summed(nats: Tensor, moves: Tensor) -> Tensor:
+        """Log-sums over a state: (sequence, from) and (from, to) → (sequence, to)."""
+        top = nats.amax(-1, keepdim=True).clamp(min=-1e300)  # of a row of zeros in logs too
+        if _deepest(nats - top) > -_SPAN and _deepest(moves) > -_SPAN:
+            return ((nats - top).exp() @ moves.exp()).log() + top
+        return (nats[:, :, None] + moves).logsumexp(1)
+
+    def _iterate(self, data: list[Tensor], prior: Number) -> float:
         """One step of expectation and maximisation; returns the log-likelihood that it began with."""
         start, moves, likelihood = torch.zeros_like(self.start), torch.zeros_like(self.transition), 0.0
         observed, weights = [], []
@@ -248,15 +277,29 @@ class HMM:
             real = torch.arange(len(nats))[:, None] < lengths
             likelihood += float(total.sum())
             start += gamma[0].sum(0)
-            for t in range(1, len(nats)):  # eq. 37, summed over time
-                move = alpha[t - 1][:, :, None] + self.transition + (nats[t] + beta[t])[:, None, :]
-                moves += (move - total[:, None, None])[real[t]].exp().sum(0)
+            moves += _moves(alpha, nats + beta - total[:, None], real)
             observed.append(seen[real])
             weights.append(gamma[real])
-        self.start = _normalised(start, self.start)
-        self.transition = _normalised(moves, self.transition)
-        self.emissions = self.emissions.update(torch.cat(observed), torch.cat(weights))
+        self.start = _normalised(start + prior, self.start)
+        self.transition = _normalised(moves * self.transition.exp() + prior, self.transition)
+        self.emissions = self.emissions.update(torch.cat(observed), torch.cat(weights), prior)
         return likelihood
+
+
+def _deepest(nats: Tensor) -> float:
+    """The least log of what is not zero."""
+    return float(torch.where(nats.isinf(), 0.0, nats).amin())
+
+
+def _moves(alpha: Tensor, after: Tensor, real: Tensor) -> Tensor:
+    """Eq. 37 summed over time and sequences, without its factor a: (from, to).
+
+    α is divided by its largest state and `after`, which is b · β / P of the step that follows, multiplied by
+    it. The sum with a is at most 1, so what `after` has to be cut to is what only vanishing moves reach.
+    """
+    before, follows = alpha[:-1][real[1:]], after[1:][real[1:]]
+    top = before.amax(-1, keepdim=True)
+    return (before - top).exp().T @ (follows + top).clamp(max=2 * _SPAN).exp()
 
 
 def _normalised(counts: Tensor, before: Tensor) -> Tensor:
@@ -295,8 +338,8 @@ def _read(sequences: Sequence[Any], config: HMMConfig) -> list[Tensor]:
 
 def _batches(data: list[Tensor], config: HMMConfig) -> Iterator[tuple[Tensor, Tensor]]:
     """Sequences of like length together, padded: (time, sequence, …) and their lengths."""
-    width = max(1, _AT_ONCE // config.n_states**2)
     ordered = sorted(data, key=len)
+    width = max(1, _AT_ONCE // (config.n_states * max(config.n_states, len(ordered[-1]))))
     for first in range(0, len(ordered), width):
         chosen = ordered[first : first + width]
         yield torch.nn.utils.rnn.pad_sequence(chosen), torch.tensor([len(one) for one in chosen])
