@@ -8,6 +8,7 @@ from bottega.errors import InputError
 
 PICTURES = {
     "curves": "learning curves of runs",
+    "attention": "who looks at whom in a Transformer: a page with every head",
 }
 
 EXAMPLES = """Example: bottega show curves runs/first runs/second --out curves.png

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -47,7 +48,7 @@ def attention_page(
         raise InputError("there is no attention to show; expected at least one map")
     for name, weights in maps.items():
         _check(name, weights, tokens)
-    _require_small(maps)
+    require_small({name: weights.shape for name, weights in maps.items()})
     order = [name for name in KINDS if name in maps]
     data = {"tokens": tokens, "maps": [_packed(name, maps[name]) for name in order]}
     parts = {
@@ -94,10 +95,11 @@ def _check(name: str, weights: Weights, tokens: Mapping[str, list[str]]) -> None
         raise InputError(f"{name}: weights must be shares from 0 to 1; some are not")
 
 
-def _require_small(maps: Mapping[str, Weights]) -> None:
-    total = sum(weights.size for weights in maps.values())
+def require_small(shapes: Mapping[str, Sequence[int]]) -> None:
+    """Raise InputError where maps of these shapes, layer × head × query × key, are too much for a page."""
+    total = sum(math.prod(shape) for shape in shapes.values())
     if total > MOST_WEIGHTS:
-        heads = sum(weights.shape[0] * weights.shape[1] for weights in maps.values())
+        heads = sum(shape[0] * shape[1] for shape in shapes.values())
         tokens = int((MOST_WEIGHTS / heads) ** 0.5)
         raise InputError(
             f"{total:,} weights would make a page of {total * 8 / 3 / 1e6:,.0f} MB, which no browser draws "
