@@ -121,7 +121,15 @@ _PAPER = TrainingConfig(
     warmup_steps=4000,
 )
 # Muon's rates are the project's own; the checkpoints of the last minutes are there to be averaged.
-_TINY = TrainingConfig(minutes=55.0, batch_size=256, warmup_steps=200, save_seconds=60.0, keep=5)
+_TINY = TrainingConfig(
+    minutes=55.0,
+    batch_size=256,
+    learning_rate=5e-3,
+    weight_decay=0.05,
+    warmup_steps=200,
+    save_seconds=60.0,
+    keep=5,
+)
 
 # First-person sentences that the French preset never sees in training, nor what nearly equals them.
 FIRST_PERSON = {
