@@ -43,7 +43,7 @@ def _eval(
     """Evaluate models on a text that they have not seen, or in tasks.
 
     Args:
-        models: runs, checkpoint folders or Hub repositories; GPTs and n-gram models.
+        models: runs, checkpoint folders or Hub repositories; language models of any kind.
         data: files, folders or data sets of the catalog.
         text_field: the field of .jsonl and .parquet that holds the text.
         fim: score middles instead, of several lengths, with the suffix that follows them and without.
@@ -166,7 +166,7 @@ def _evaluate(
         raise InputError("--tasks needs the package lm-eval; try: pip install 'bottega[eval]'") from None
     loaded = load(model)
     if not isinstance(loaded, GPT):
-        raise InputError(f"{model}: lm-eval's tasks need a GPT; score an n-gram model on a text with --data")
+        raise InputError(f"{model}: lm-eval's tasks need a GPT; score other models on a text with --data")
     harness = Harness(loaded, load_tokenizer(model))
     return evaluate(harness, tasks, shots=shots, limit=limit, folder=folder)
 
@@ -175,10 +175,10 @@ def _score(model: str, documents: list[Document]) -> Score:
     from rich.console import Console
     from rich.progress import track
 
-    from bottega.evaluation.scoring import Score, score_text
-    from bottega.models.load import load, load_tokenizer
+    from bottega.evaluation.scoring import Score, language_model, score_text
+    from bottega.models.load import load_tokenizer
 
-    loaded, tokenizer = load(model), load_tokenizer(model)
+    loaded, tokenizer = language_model(model), load_tokenizer(model)
     console = Console(stderr=True)
     total = Score(0.0, 0, 0)
     for document in track(documents, model, console=console, transient=True, disable=not console.is_terminal):

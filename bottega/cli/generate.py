@@ -11,6 +11,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMe
 
 if TYPE_CHECKING:
     from bottega.models.gpt import GPT
+    from bottega.models.recurrent import RecurrentLM
     from bottega.nn.sampling_params import SamplingParams
     from bottega.server.completions.pieces import Placed
     from bottega.text.tokenizer import Tokenizer
@@ -49,7 +50,7 @@ def _generate(
     Args:
         model: a run, a checkpoint folder or a Hub repository.
         prompt: the text to go on from; - reads standard input as it is, an empty one begins a document.
-        max_tokens: how many tokens at most; as many as fit into the context by default.
+        max_tokens: how many tokens at most; by default as many as fit the context, 1024 where there is none.
         temperature: from 0 (always the likeliest token) to 2.
         top_k: draw among the k likeliest tokens; 0 is all.
         top_p: draw among the likeliest that together have this probability.
@@ -84,10 +85,10 @@ def _generate(
         max_tokens=max_tokens,
         logprobs=logprobs,
     ).seeded()
-    gpt, tokenizer = _load(model)
+    loaded, tokenizer = _load(model)
     text = read_argument(prompt)
     choices = [_Choice(n == 1 and not json_) for _ in range(n)]
-    _run(gpt, tokenizer, text, params, stop, choices)
+    _run(loaded, tokenizer, text, params, stop, choices)
     if json_:
         found = [choice.as_json(tokenizer, logprobs) for choice in choices]
         print(json.dumps({"prompt": text, "seed": params.seed, "choices": found}, ensure_ascii=False))
@@ -120,7 +121,7 @@ class _Choice:
 
 
 def _run(
-    gpt: GPT,
+    model: GPT | RecurrentLM,
     tokenizer: Tokenizer,
     prompt: str,
     params: SamplingParams,
@@ -135,7 +136,7 @@ def _run(
     end = tokenizer.end_of_text
     texts = [Pieces(tokenizer, stop, len(prompt)) for _ in choices]
     unfinished = set(range(len(choices)))
-    with closing(stream(gpt, [tokenizer.encode(prompt) or [end]], params, end, len(choices))) as steps:
+    with closing(stream(model, [tokenizer.encode(prompt) or [end]], params, end, len(choices))) as steps:
         for i, step in steps:
             if i not in unfinished:
                 continue
@@ -149,14 +150,18 @@ def _run(
                     break
 
 
-def _load(model: str) -> tuple[GPT, Tokenizer]:
+def _load(model: str) -> tuple[GPT | RecurrentLM, Tokenizer]:
     from bottega.errors import InputError
     from bottega.models.gpt import GPT
     from bottega.models.load import load, load_tokenizer
+    from bottega.models.ngram import NgramModel
+    from bottega.models.recurrent import RecurrentLM
 
     loaded = load(model)
-    if not isinstance(loaded, GPT):
+    if isinstance(loaded, NgramModel):
         raise InputError(f"{model} is an n-gram model; draw from it with: bottega ngram sample {model}")
+    if not isinstance(loaded, GPT | RecurrentLM):
+        raise InputError(f"{model}: a {type(loaded).__name__} does not continue texts; give a language model")
     return loaded.eval(), load_tokenizer(model)
 
 

@@ -35,19 +35,20 @@ def _score(
     """Score a text, or order candidate sentences.
 
     Args:
-        model: a run, a checkpoint folder or a Hub repository; a GPT or an n-gram model.
+        model: a run, a checkpoint folder or a Hub repository with a language model.
         text: the text, or a file or folder with it; - reads standard input.
         rerank: a file of candidate sentences, one a line, to be ordered; - reads standard input.
         whole: the text is a whole document, so score its end too.
         json_: print one JSON object.
     """
     from bottega.errors import InputError
-    from bottega.models.load import load, load_tokenizer
+    from bottega.evaluation.scoring import language_model
+    from bottega.models.load import load_tokenizer
 
     if (text is None) == (rerank is None):
         raise InputError("give a text or file to score, or --rerank FILE; one of the two")
     texts = _candidates(rerank) if rerank is not None else _texts(text or "")
-    loaded, tokenizer = load(model), load_tokenizer(model)
+    loaded, tokenizer = language_model(model), load_tokenizer(model)
     if rerank is not None:
         _print_ranking(loaded, tokenizer, texts, whole, json_)
     else:

@@ -3,7 +3,8 @@
 Every token is scored after an end-of-text token, which is how documents begin, and after all that went before
 it, as far as the context reaches. A text longer than the context is read in windows that begin half a context
 apart and score only what the window before did not reach, so that every token but the first ones has at least
-half a context before it. All scores are exact; sums are kept in float64.
+half a context before it. Models without a context (n-gram, HMM, recurrent networks) read every document
+whole. All scores are exact; sums are kept in float64.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from bottega.errors import InputError
+from bottega.models.abilities import PredictsTokens
 from bottega.models.gpt import GPT
+from bottega.models.hmm import HMM
 from bottega.models.ngram import NgramModel
 
 if TYPE_CHECKING:
     from bottega.data.shards import TokenShards
     from bottega.text.tokenizer import Tokenizer
 
-LanguageModel = GPT | NgramModel
+LanguageModel = GPT | HMM | PredictsTokens
 Nats = NDArray[np.float64]
 
 _LOGITS_AT_ONCE = 2**25  # 128 MB in float32
@@ -54,10 +58,22 @@ class Score:
         return Score(self.nats + other.nats, self.tokens + other.tokens, self.bytes + other.bytes)
 
 
+def language_model(path: str) -> LanguageModel:
+    """The language model in a run, a checkpoint folder or a Hub repository; InputError where it is none."""
+    from bottega.models.load import load
+
+    model = load(path)
+    if not isinstance(model, GPT | HMM | PredictsTokens):
+        raise InputError(f"{path}: a {type(model).__name__} does not predict text; give a language model")
+    return model
+
+
 def log_probs(model: LanguageModel, ids: Sequence[int], end_of_text: int) -> Nats:
     """Nats of each token of a document and of its end (len(ids) + 1 values), each after all before it."""
-    if isinstance(model, NgramModel):
-        return model.log_probs(np.asarray(ids, dtype=np.int32))
+    if isinstance(model, HMM):  # to a chain the end of a document is a symbol like any other
+        return model.log_probs([*ids, end_of_text]).numpy()
+    if not isinstance(model, GPT):
+        return model.log_probs(ids, end_of_text)
     stream = torch.tensor([end_of_text, *ids, end_of_text])
     scored = np.empty(len(ids) + 1)
     training = model.training
@@ -128,12 +144,15 @@ def bits_per_byte(
     """Bits per byte over a whole split: every token and every document's end, over the text's UTF-8 bytes.
 
     A GPT reads windows that begin `stride` tokens apart, a whole context by default: cheaper, and a little
-    worse than `score_text`'s half. An n-gram model reads document by document.
+    worse than `score_text`'s half. All others read document by document.
     """
-    if isinstance(model, NgramModel):
+    if isinstance(model, GPT):
+        nats = -_loss_over(model, shards, batch_size, stride)
+    elif isinstance(model, NgramModel):
         nats = sum(float(model.log_probs(ids).sum()) for ids in _joined(shards))
     else:
-        nats = -_loss_over(model, shards, batch_size, stride)
+        documents = (shards.document(i).tolist() for i in range(shards.n_documents))
+        nats = sum(score_ids(model, ids, shards.end_of_text, whole=True) for ids in documents)
     return -nats / math.log(2) / shards.n_bytes
 
 

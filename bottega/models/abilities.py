@@ -30,3 +30,12 @@ class Encodes(Protocol):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (text, width)."""
         ...
+
+
+@runtime_checkable
+class PredictsTokens(Protocol):
+    """A language model: it says how probable each token of a document is after those before it, exactly."""
+
+    def log_probs(self, ids: Sequence[int], end_of_text: int) -> NDArray[np.float64]:
+        """Nats of each token of a document and of its end: (len(ids) + 1,)."""
+        ...

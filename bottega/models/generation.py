@@ -1,4 +1,6 @@
-"""Continuing token sequences with a KV cache: rows of unequal lengths decode together, join and leave.
+"""Continuing token sequences: rows of unequal lengths decode together, join and leave.
+
+A GPT remembers them in a KV cache, a recurrent model in its state.
 
 `generate` and `stream` serve programs; a server's engine has a cache in blocks instead. Nothing here
 knows text: stop strings belong to whoever holds the tokenizer.
@@ -17,10 +19,13 @@ from torch import Tensor
 
 from bottega.errors import InputError
 from bottega.models.gpt import GPT
+from bottega.models.recurrent import RecurrentLM
 from bottega.nn.cache import ContiguousCache
 from bottega.nn.sampling import Row, choose, raw_logprobs
 from bottega.nn.sampling_params import SamplingParams, check_fits
 from bottega.nn.steps import FinishReason, Step, Token
+
+UNBOUNDED = 1024  # tokens that a model without a context writes where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Batch:
     def __init__(self, model: GPT, end_of_text: int, slots: int, capacity: int | None = None) -> None:
         self.model, self.end_of_text, self.slots = model, end_of_text, slots
         self.cache = model.new_cache(slots, capacity)
+        self.capacity = self.cache.capacity
         self.rows: list[Row] = []
 
     @torch.no_grad()
@@ -121,13 +127,52 @@ class Batch:
 
     def _take(self, row: Row, token: Token, prompt: tuple[Token, ...]) -> Step:
         limit = row.params.max_tokens
-        limit = self.cache.capacity - len(row.prompt) if limit is None else limit
+        limit = self.capacity - len(row.prompt) if limit is None else limit
         if limit == 0:
             return Step(None, "length", prompt)
         if token.id in (self.end_of_text, *row.params.stop_tokens):
             return Step(None, "stop", prompt)
         row.output.append(token.id)
         return Step(token, "length" if len(row.output) >= limit else None, prompt)
+
+
+class RecurrentBatch(Batch):
+    """Rows of a recurrent model that decode together: a row's state takes the place of its cache."""
+
+    def __init__(self, model: RecurrentLM, end_of_text: int, capacity: int) -> None:
+        self.recurrent, self.end_of_text, self.capacity = model, end_of_text, capacity
+        self.rows: list[Row] = []
+        self.state: Float[Tensor, "layer part row width"] | None = None
+
+    @torch.no_grad()
+    def join(self, rows: Sequence[Row]) -> list[tuple[Row, Step]]:
+        """Read the prompts of new rows one by one, and draw the first token of each."""
+        device = self.recurrent.tok_emb.weight.device
+        read = [self.recurrent.hidden(torch.tensor([row.prompt], device=device)) for row in rows]
+        states = [state for _, state in read]
+        self.state = torch.cat(states if self.state is None else [self.state, *states], 2)
+        self.rows.extend(rows)
+        prompts = [self._score_prompt(row, hidden[0]) for row, (hidden, _) in zip(rows, read, strict=True)]
+        return self._extend(rows, self._logits(torch.cat([hidden[:, -1] for hidden, _ in read])), prompts)
+
+    @torch.no_grad()
+    def step(self) -> list[tuple[Row, Step]]:
+        """Draw one more token of every row; rows that finish leave."""
+        ids = torch.tensor(
+            [row.output[-1:] for row in self.rows], device=self.recurrent.tok_emb.weight.device
+        )
+        hidden, self.state = self.recurrent.hidden(ids, self.state)
+        return self._extend(list(self.rows), self._logits(hidden[:, 0]), [()] * len(self.rows))
+
+    def leave(self, row: Row) -> None:
+        """Forget a row's state."""
+        assert self.state is not None
+        gone = self.rows.index(row)
+        self.state = torch.cat([self.state[:, :, :gone], self.state[:, :, gone + 1 :]], 2)
+        self.rows.pop(gone)
+
+    def _logits(self, hidden: Float[Tensor, "place width"]) -> Float[Tensor, "place vocabulary"]:
+        return F.linear(hidden, self.recurrent.head_weight)
 
 
 def _tokens(
@@ -141,7 +186,7 @@ def _tokens(
 
 
 def stream(
-    model: GPT,
+    model: GPT | RecurrentLM,
     prompts: Sequence[Sequence[int]],
     params: SamplingParams | Sequence[SamplingParams],
     end_of_text: int,
@@ -150,7 +195,8 @@ def stream(
     """Continue every prompt `n` times, all together; yield (continuation, step) as each token is drawn.
 
     Continuation `i` belongs to prompt `i // n`. A row's tokens are those it would have alone. Raises
-    InputError, before any work, where a prompt and its max_tokens exceed the model's context.
+    InputError, before any work, where a prompt and its max_tokens exceed the model's context; a recurrent
+    model has none, and writes UNBOUNDED tokens at most where max_tokens does not say.
     """
     each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
     if len(each) != len(prompts):
@@ -158,25 +204,38 @@ def stream(
             f"{len(prompts)} prompts came with {len(each)} sets of parameters; give one or one each"
         )
     for prompt, one in zip(prompts, each, strict=True):
-        check_fits(prompt, one, model.config.context_length, model.config.vocab_size)
+        check_fits(prompt, one, _context(model, prompt, one), model.config.vocab_size)
     seeded = [(list(prompt), one.seeded()) for prompt, one in zip(prompts, each, strict=True)]
     rows = [Row(prompt, one, choice) for prompt, one in seeded for choice in range(n)]
     return _stream(model, rows, end_of_text)
 
 
-def _stream(model: GPT, rows: list[Row], end_of_text: int) -> Generator[tuple[int, Step], None, None]:
+def _context(model: GPT | RecurrentLM, prompt: Sequence[int], params: SamplingParams) -> int:
+    """How many tokens prompt and continuation may have together."""
+    if isinstance(model, GPT):
+        return model.config.context_length
+    return len(prompt) + (UNBOUNDED if params.max_tokens is None else params.max_tokens)
+
+
+def _stream(
+    model: GPT | RecurrentLM, rows: list[Row], end_of_text: int
+) -> Generator[tuple[int, Step], None, None]:
     if not rows:
         return
     number = {id(row): i for i, row in enumerate(rows)}
-    context = model.config.context_length
-    asked = (row.params.max_tokens for row in rows)
-    wanted = [
-        context if limit is None else len(row.prompt) + limit for row, limit in zip(rows, asked, strict=True)
-    ]
+    wanted = []
+    for row in rows:
+        limit = row.params.max_tokens
+        context = _context(model, row.prompt, row.params)
+        wanted.append(context if limit is None else len(row.prompt) + limit)
     training = model.training
     model.eval()
     try:
-        batch = Batch(model, end_of_text, len(rows), max(wanted))
+        batch = (
+            Batch(model, end_of_text, len(rows), max(wanted))
+            if isinstance(model, GPT)
+            else RecurrentBatch(model, end_of_text, max(wanted))
+        )
         steps = batch.join(rows)
         while steps:
             for row, step in steps:
@@ -187,7 +246,7 @@ def _stream(model: GPT, rows: list[Row], end_of_text: int) -> Generator[tuple[in
 
 
 def generate(
-    model: GPT,
+    model: GPT | RecurrentLM,
     prompts: Sequence[Sequence[int]],
     params: SamplingParams | Sequence[SamplingParams],
     end_of_text: int,

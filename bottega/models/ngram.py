@@ -78,12 +78,18 @@ class NgramModel:
             on_progress("smoothing", (order - 1) / order)
         return cls(config, estimate(counts, config))
 
-    def log_probs(self, ids: Tokens) -> Float64[np.ndarray, " scored"]:
+    def log_probs(self, ids: Tokens, end_of_text: int | None = None) -> Float64[np.ndarray, " scored"]:
         """Nats of each token of a document and of its end, each after all that went before it.
 
         An end-of-text among `ids` starts the context afresh, so many documents joined by it are scored in
-        one call, which is much faster than one by one.
+        one call, which is much faster than one by one. Raises InputError where `end_of_text` is another than
+        the one that the model was trained with.
         """
+        if end_of_text not in (None, self.config.end_of_text):
+            raise InputError(
+                f"the n-gram model ends documents with token {self.config.end_of_text}, not {end_of_text}; "
+                "score with the tokenizer that it was trained with"
+            )
         stream = join_documents([ids], self.config)
         last, context = stream[1:], stream[:-1]
         total = self.levels[0].log_prob[last].astype(np.float64)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from bottega.recipes import gpt, sentence_encoder, translation
+from bottega.recipes import gpt, recurrent, sentence_encoder, translation
 from bottega.recipes.preset import Preset
 
-PRESETS: dict[str, Preset] = {**gpt.PRESETS, **sentence_encoder.PRESETS, **translation.PRESETS}
+PRESETS: dict[str, Preset] = {
+    **gpt.PRESETS,
+    **recurrent.PRESETS,
+    **sentence_encoder.PRESETS,
+    **translation.PRESETS,
+}
 
 
 def find(name: str) -> Preset:

@@ -1,9 +1,10 @@
-"""A GPT from token shards: the job behind `bottega train` and the quickstart."""
+"""A language model from token shards: the job behind `bottega train` and the quickstart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from torch import nn
 from bottega.data.loader import PackedLoader, validation_batches
 from bottega.data.mixture import Mixture
 from bottega.data.shards import TokenShards
+from bottega.data.stream_loader import StreamLoader
 from bottega.errors import InputError
 from bottega.models.generation import generate
 from bottega.models.gpt import GPT, GPTConfig
+from bottega.models.recurrent import RecurrentConfig, RecurrentLM
 from bottega.nn.sampling_params import SamplingParams
 from bottega.training.config import TrainingConfig
-from bottega.training.context import Batch
+from bottega.training.context import Batch, Batches
 from bottega.training.distributed import local_device, world_from_environment
 from bottega.training.events import Listener, Notice
 from bottega.training.loop import Result, train
@@ -26,39 +29,41 @@ from bottega.training.start import require_memory
 from bottega.training.validation import HeldOut
 
 SAMPLE_TOKENS = 64
+RECURRENT_WINDOW = 2048  # tokens: validation begins with an empty state, and that should hardly count
 
 
 def pretrain(
-    shape: GPTConfig,
+    shape: GPTConfig | RecurrentConfig,
     data: Path | Mapping[Path, float],
     out: Path,
     config: TrainingConfig,
     on_event: Listener | None = None,
 ) -> Result:
-    """Train a GPT of this shape on `data/train`, validating on `data/heldout` where there is one.
+    """Train a language model of this shape on `data/train`, validating on `data/heldout` where there is one.
 
     `data` is what `bottega data prepare` wrote, or several such folders with their weights in the mixture.
-    The vocabulary is that of their tokenizer, which comes along into every checkpoint. Raises what `train`
-    raises, and InputError where the data do not fit together.
+    The vocabulary is that of their tokenizer, which comes along into every checkpoint. A GPT reads shuffled
+    windows, a recurrent model streams that go on from step to step. Raises what `train` raises, and
+    InputError where the data do not fit together.
     """
     weights = {data: 1.0} if isinstance(data, Path) else dict(data)
     sources = {path: TokenShards.open(path / "train") for path in weights}
-    first, device = next(iter(sources.values())), local_device()
-    batches = _batches(sources, weights, shape.context_length, config)
+    first = next(iter(sources.values()))
     shape = replace(shape, vocab_size=first.vocab_size)
-    with torch.device("meta"):
-        size = GPT(shape).n_parameters()
-    # Weights, gradients and two moments in fp32: what does not hold these is refused before it is allocated.
-    require_memory(16 * size, device)
-    torch.manual_seed(config.seed)
-    with device:
-        model = GPT(shape)
+    batches: Batches
+    if isinstance(shape, RecurrentConfig):
+        shape = replace(shape, streams=config.batch_size)
+        batches, window = _streams(sources, shape.context_length, config), RECURRENT_WINDOW
+        model: nn.Module = _made(partial(RecurrentLM, shape), config)
+    else:
+        batches, window = _batches(sources, weights, shape.context_length, config), shape.context_length
+        model = _made(partial(GPT, shape), config)
     result = train(
         model,
         batches,
         out,
         config,
-        validation=held_out(sources, shape.context_length, config),
+        validation=held_out(sources, window, config),
         sample=sampler(first, config.seed),
         tokenizer=first.tokenizer_folder,
         on_event=on_event,
@@ -67,6 +72,32 @@ def pretrain(
         seen = ", ".join(f"{name} {epochs:.2f}" for name, epochs in batches.epochs.items())
         on_event(Notice(f"epochs of each source: {seen}"))
     return result
+
+
+def _made(make: Callable[[], nn.Module], config: TrainingConfig) -> nn.Module:
+    """The model with its first weights; refused before it is allocated where memory does not hold it."""
+    device = local_device()
+    with torch.device("meta"):
+        size = sum(parameter.numel() for parameter in make().parameters())
+    # Weights, gradients and two moments in fp32.
+    require_memory(16 * size, device)
+    torch.manual_seed(config.seed)
+    with device:
+        return make()
+
+
+def _streams(
+    sources: Mapping[Path, TokenShards], context_length: int, config: TrainingConfig
+) -> StreamLoader:
+    if len(sources) > 1 or config.fim_rate:
+        raise InputError(
+            "a recurrent model reads one folder of data in its order; "
+            "give one, and no fim_rate, or train a GPT on a mixture"
+        )
+    (shards,), world = sources.values(), world_from_environment()
+    return StreamLoader(
+        shards, context_length, config.batch_size, seed=config.seed, rank=world.rank, world_size=world.size
+    )
 
 
 def _batches(
@@ -110,13 +141,14 @@ def held_out(
 
 
 def sampler(shards: TokenShards, seed: int) -> Callable[[nn.Module], str]:
-    """Return a function that lets a GPT begin a document; it draws the same at every call."""
+    """Return a function that lets a model begin a document; it draws the same at every call."""
     tokenizer = shards.tokenizer()
     start = shards.end_of_text
 
     def sample(model: nn.Module) -> str:
-        assert isinstance(model, GPT)
-        length = min(SAMPLE_TOKENS, model.config.context_length - 1)
+        assert isinstance(model, GPT | RecurrentLM)
+        context = model.config.context_length if isinstance(model, GPT) else SAMPLE_TOKENS + 1
+        length = min(SAMPLE_TOKENS, context - 1)
         params = SamplingParams(temperature=0.8, max_tokens=length, seed=seed)
         return tokenizer.decode(generate(model, [[start]], params, start)[0].ids)
 

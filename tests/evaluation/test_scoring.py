@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,20 @@ import torch
 
 from bottega.data.documents import Document
 from bottega.data.shards import TokenShards, prepare
-from bottega.evaluation.scoring import Score, bits_per_byte, log_probs, rerank, score_ids, score_text
+from bottega.errors import InputError
+from bottega.evaluation.scoring import (
+    Score,
+    bits_per_byte,
+    language_model,
+    log_probs,
+    rerank,
+    score_ids,
+    score_text,
+)
 from bottega.models.gpt import GPT, GPTConfig
+from bottega.models.hmm import HMM, HMMConfig
 from bottega.models.ngram import NgramModel
+from bottega.models.recurrent import RecurrentConfig, RecurrentLM
 from bottega.text.tokenizer import Tokenizer
 
 TEXTS = [
@@ -137,3 +149,34 @@ def test_a_whole_split(gpt: GPT, ngram: NgramModel, tokenizer: Tokenizer, tmp_pa
         rows = short(torch.tensor([stream[:-1]]))[0].log_softmax(-1)
     total = float(rows[torch.arange(len(stream) - 1), torch.tensor(stream[1:])].sum())
     assert bits_per_byte(short, shards) == pytest.approx(-total / math.log(2) / n_bytes, rel=1e-5)
+
+
+def test_models_without_a_context_are_scored_whole(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Recurrent networks and HMMs give the product of what they give token by token, over a split too."""
+    ids, end = tokenizer.encode(TEXTS[0]), tokenizer.end_of_text
+    torch.manual_seed(0)
+    recurrent = RecurrentLM(RecurrentConfig(tokenizer.vocab_size, "gru", 1, 8, 8, dropout=0.5)).train()
+    size = HMMConfig(3, "categorical", tokenizer.vocab_size)
+    chain = HMM.drawn(size, [[*tokenizer.encode(text), end] for text in TEXTS])
+    stream, stepped = [end, *ids, end], []
+    state = None
+    with torch.no_grad():
+        for before, after in pairwise(stream):
+            hidden, state = recurrent.eval().hidden(torch.tensor([[before]]), state)
+            stepped.append(float((hidden[0, 0] @ recurrent.head_weight.T).log_softmax(-1)[after]))
+    recurrent.train()
+    np.testing.assert_allclose(log_probs(recurrent, ids, end), stepped, atol=1e-5)
+    assert recurrent.training
+    nats = log_probs(chain, ids, end)
+    prefixes = [chain.score([*ids, end][:n]) for n in range(1, len(ids) + 2)]
+    np.testing.assert_allclose(nats.cumsum(), prefixes, atol=1e-9)
+    shards = prepare([Document(text, text) for text in TEXTS], tokenizer, tmp_path / "shards")
+    for model in (recurrent, chain):
+        whole = sum((score_text(model, tokenizer, text, whole=True) for text in TEXTS), Score(0, 0, 0))
+        assert bits_per_byte(model, shards) == pytest.approx(whole.bits_per_byte, rel=1e-6)
+
+
+def test_what_predicts_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bottega-nothing"}')
+    with pytest.raises(InputError, match="bottega-nothing"):
+        language_model(str(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bottega.cli import run
 from bottega.data.documents import Document
 from bottega.data.shards import TokenShards, prepare
 from bottega.data.stream_loader import StreamLoader
 from bottega.errors import InputError
+from bottega.models.generation import generate
 from bottega.models.recurrent import CELLS, RecurrentConfig, RecurrentLM
+from bottega.nn.sampling_params import SamplingParams
 from bottega.text.tokenizer import Tokenizer
 from bottega.training.config import TrainingConfig
 from bottega.training.events import StepEvent
@@ -181,3 +185,47 @@ def test_senseless_shapes_are_refused() -> None:
     for fields in ({"n_layer": 0}, {"dropout": 1.0}, {"streams": -1}):
         with pytest.raises(InputError):
             RecurrentConfig(10, **fields)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_rows_that_decode_together_write_what_each_writes_alone(cell: str) -> None:
+    model = made(cell, 40).eval()
+    prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9]]
+    params = [SamplingParams(temperature=t, max_tokens=n, seed=5) for t, n in ((0, 9), (1, 3), (1, 12))]
+    together = generate(model, prompts, params, 0, n=2)
+    alone = [
+        one for prompt, p in zip(prompts, params, strict=True) for one in generate(model, [prompt], p, 0, 2)
+    ]
+    assert [one.ids for one in together] == [one.ids for one in alone]
+    assert [len(one.ids) for one in together if one.finish_reason == "length"]
+    greedy, ids = together[0].ids, list(prompts[0])
+    for token in greedy:  # each the likeliest after all before it, from an empty state
+        assert int(model(torch.tensor([ids]))[0, -1].argmax()) == token
+        ids.append(token)
+
+
+def test_presets_train_on_a_text_and_are_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(f"{text} It was the year {1400 + n}." for n in range(60) for text in TEXTS))
+    command = ["train", "gru", "--data", str(text), "--out", str(tmp_path / "run"), "--steps", "6"]
+    command += [
+        "--n-hidden",
+        "16",
+        "--n-embd",
+        "16",
+        "--batch-size",
+        "4",
+        "--context-length",
+        "8",
+        "--vocab-size",
+        "300",
+    ]
+    for _ in range(2):  # the second time it is found finished
+        assert run(command) == 0
+        assert "6 steps" in capsys.readouterr().out
+    assert run(["eval", str(tmp_path / "run"), "--data", str(text), "--json"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["bits_per_byte"] < 12
+    assert run(["generate", str(tmp_path / "run"), "the", "--max-tokens", "4", "--seed", "1"]) == 0
+    assert capsys.readouterr().out.strip()
+    assert run([*command[:3], "embedded", *command[4:]]) == 2
+    assert "was begun with" in capsys.readouterr().err
