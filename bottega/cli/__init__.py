@@ -23,6 +23,7 @@ VERBS = {
     "export": "write a checkpoint for other programs",
     "ngram": "train, score and sample the n-gram language model",
     "serve": "serve models behind the OpenAI API",
+    "words": "neighbours and analogies of a Word2Vec model",
     "keys": "make, list and revoke the API keys of a server",
 }
 

@@ -8,6 +8,7 @@ from bottega.errors import InputError
 
 PICTURES = {
     "curves": "learning curves of runs",
+    "words": "a map of Word2Vec's words",
     "attention": "who looks at whom in a Transformer: a page with every head",
 }
 

@@ -44,6 +44,7 @@ CLASSES = {
     "bottega-ngram": "bottega.models.ngram.NgramModel",
     "bottega-recurrent": "bottega.models.recurrent.RecurrentLM",
     "bottega-transformer": "bottega.models.transformer.Transformer",
+    "bottega-word2vec": "bottega.models.word2vec.Word2Vec",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bottega.recipes import gpt, recurrent, sentence_encoder, translation
+from bottega.recipes import gpt, recurrent, sentence_encoder, translation, words
 from bottega.recipes.preset import Preset
 
 PRESETS: dict[str, Preset] = {
@@ -10,6 +10,7 @@ PRESETS: dict[str, Preset] = {
     **recurrent.PRESETS,
     **sentence_encoder.PRESETS,
     **translation.PRESETS,
+    **words.PRESETS,
 }
 
 
