@@ -41,6 +41,7 @@ def resolve(path: str | Path) -> Path:
 # The class that a folder's `model_type` names, beside the GPTs of other people's architectures.
 CLASSES = {
     "bottega-hmm": "bottega.models.hmm.HMM",
+    "bottega-lda": "bottega.models.lda.LDA",
     "bottega-ngram": "bottega.models.ngram.NgramModel",
     "bottega-recurrent": "bottega.models.recurrent.RecurrentLM",
     "bottega-transformer": "bottega.models.transformer.Transformer",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bottega.recipes import gpt, recurrent, sentence_encoder, translation, words
+from bottega.recipes import gpt, recurrent, sentence_encoder, topics, translation, words
 from bottega.recipes.preset import Preset
 
 PRESETS: dict[str, Preset] = {
     **gpt.PRESETS,
     **recurrent.PRESETS,
     **sentence_encoder.PRESETS,
+    **topics.PRESETS,
     **translation.PRESETS,
     **words.PRESETS,
 }
