@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from bottega.errors import InputError
 from bottega.models.folders import read_config, read_weights, write_model
-from bottega.nn.attention import attention
 from bottega.nn.attention_maps import recorded
+from bottega.nn.beam_cache import BeamCache
 from bottega.nn.cache import KVCache
 from bottega.nn.dropout import dropout
 from bottega.nn.loss import IGNORE, Loss, cross_entropy_of_head
@@ -132,16 +132,11 @@ class DecoderBlock(nn.Module):
         """Three residual branches; `keys_values` is what `cross` made of the encoder's states."""
         if self.post_norm:
             x = self.norm1(x + self._drop(self.attn(x, rotary, cache)))
-            x = self.norm2(x + self._drop(self._read(x, keys_values, source_mask)))
+            x = self.norm2(x + self._drop(self.cross(x, keys_values, source_mask)))
             return self.norm3(x + self._drop(self.mlp(x)))
         x = x + self._drop(self.attn(self.norm1(x), rotary, cache))
-        x = x + self._drop(self._read(self.norm2(x), keys_values, source_mask))
+        x = x + self._drop(self.cross(self.norm2(x), keys_values, source_mask))
         return x + self._drop(self.mlp(self.norm3(x)))
-
-    def _read(self, x: Tensor, keys_values: KeysValues, source_mask: Tensor | None) -> Tensor:
-        """Attend to the source; several rows of x in a row may share one."""
-        together = x.reshape(len(keys_values[0]), -1, x.shape[-1])
-        return self.cross(together, keys_values, source_mask).view_as(x)
 
     def _drop(self, x: Tensor) -> Tensor:
         return dropout(x, self.dropout, self.training)
@@ -263,17 +258,25 @@ class Transformer(nn.Module):
         """Read the sources; the state of as many rows that have written nothing yet."""
         memory = self.encode(source, source_mask)
         cross = [block.cross.keys_values(memory) for block in self.decoder]  # type: ignore[union-attr, operator]
-        return TransformerState(cross, source_mask[:, None, None])
+        n_head, dim = self.config.n_head, self.config.n_embd // self.config.n_head
+        cache = BeamCache(len(self.decoder), len(source), n_head, dim, memory.dtype, memory.device)
+        return TransformerState(cache, cross, source_mask[:, None, None])
 
     def next(self, ids: Int[Tensor, " rows"], state: TransformerState) -> Float[Tensor, "rows vocabulary"]:
-        """Logits of the token after `ids`, one a row; <bos> is the first. The state moves on by one."""
-        self._check(state.length + 1, "target")
-        positions = torch.tensor([state.length], device=ids.device)
-        x, rotary = self._embed(ids[:, None], positions, self._target_embedding, "target")
+        """Logits of the token after `ids`, one a row; <bos> is the first. The state moves on by one.
+
+        A sentence's rows stand side by side where its tokens would: cross-attention needs no other order, and
+        the cache knows which of them descends from which.
+        """
+        cache = state.cache
+        self._check(cache.length + 1, "target")
+        beside = ids.view(len(state.source_mask), -1)
+        position = cache.positions(beside.shape[1])[0, :1]  # one for all
+        x, rotary = self._embed(beside, position, self._target_embedding, "target")
         for block, keys_values in zip(self.decoder, state.cross, strict=True):
-            x = block.forward(x, keys_values, state.source_mask, rotary, state)
-        state.length += 1
-        return F.linear(self.decoder_norm(x[:, 0]), self.head_weight)
+            x = block.forward(x, keys_values, state.source_mask, rotary, cache)
+        cache.advance(1)
+        return F.linear(self.decoder_norm(x.flatten(0, 1)), self.head_weight)
 
     def matrix_parameters(self) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
         """The hidden matrices, each with the rows of the maps that it stacks (as q, k, v)."""
@@ -345,48 +348,16 @@ class Transformer(nn.Module):
 
 
 class TransformerState:
-    """What the decoder has written, row by row, as keys and values of each layer; and what it attends to.
+    """What the decoder has written, and the keys and values that it attends to, kept once a sentence."""
 
-    It is a `KVCache` for rows of one length, which attend with a single query. What was read is kept once a
-    sentence: the rows of its beam ask there as if they were positions of one row.
-    """
-
-    def __init__(self, cross: list[KeysValues], source_mask: Bool[Tensor, "sentence 1 1 key"]) -> None:
-        self.cross, self.source_mask = cross, source_mask
-        self.own: list[KeysValues] = []
-        self.beam = 1  # rows of each sentence
-        self.length = 0
-
-    def positions(self, n: int) -> Int[Tensor, "1 n"]:
-        """Where the next `n` tokens stand."""
-        return torch.arange(self.length, self.length + n, device=self.source_mask.device)[None]
-
-    def advance(self, counts: Int[Tensor, " batch"] | int) -> None:
-        """Count new tokens; all rows have as many."""
-        self.length += int(counts if isinstance(counts, int) else counts[0])
-
-    def attend(
-        self,
-        layer: int,
-        q: Float[Tensor, "rows head 1 dim"],
-        k: Float[Tensor, "rows head 1 dim"],
-        v: Float[Tensor, "rows head 1 dim"],
-        band: int | None = None,
-    ) -> Float[Tensor, "rows head 1 dim"]:
-        """Keep the new keys and values of a layer and attend over all so far."""
-        assert band is None, "a translator's layers see all that was written"
-        if layer == len(self.own):
-            self.own.append((k, v))
-        else:
-            keys, values = self.own[layer]
-            self.own[layer] = k, v = torch.cat((keys, k), 2), torch.cat((values, v), 2)
-        return attention(q, k, v)
+    def __init__(
+        self, cache: BeamCache, cross: list[KeysValues], source_mask: Bool[Tensor, "sentence 1 1 key"]
+    ) -> None:
+        self.cache, self.cross, self.source_mask = cache, cross, source_mask
 
     def select(self, rows: Int[Tensor, " n"]) -> None:
         """Make row `i` what row `rows[i]` was; rows of a sentence stay neighbours, and are equally many."""
-        self.own = [(k[rows], v[rows]) for k, v in self.own]
-        sentences = torch.unique_consecutive(rows // self.beam)
+        sentences = self.cache.select(rows)
         if len(sentences) < len(self.source_mask):
             self.cross = [(k[sentences], v[sentences]) for k, v in self.cross]
             self.source_mask = self.source_mask[sentences]
-        self.beam = len(rows) // len(sentences)

@@ -58,15 +58,15 @@ class BeamCache:
         keys, values = self.keys[layer, :, :, : start + n], self.values[layer, :, :, : start + n]
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=seen)
 
-    def advance(self, counts: int = 1) -> None:
+    def advance(self, counts: Int[Tensor, " batch"] | int) -> None:
         """Count the new tokens as their hypotheses' past."""
-        if counts != 1:
-            raise ValueError(f"a beam advances by one token, not by {counts}")
+        if not isinstance(counts, int) or counts != 1:
+            raise ValueError(f"the hypotheses of a beam advance by one token each, not by {counts}")
         self.past = torch.cat([self.past, self._itself(self.past.shape[1])], 2)
         self.length += 1
 
-    def select(self, rows: Int[Tensor, " n"]) -> None:
-        """Hypothesis `i`, counted over all sentences, becomes what `rows[i]` was; sentences may leave."""
+    def select(self, rows: Int[Tensor, " n"]) -> Int[Tensor, " kept"]:
+        """Hypothesis `i` of all becomes what `rows[i]` was; returns the sentences that are kept."""
         beam = self.past.shape[1]
         kept = torch.unique_consecutive(rows // beam)
         if len(kept) < len(self.past):
@@ -74,6 +74,7 @@ class BeamCache:
             self.keys = self.keys[:, :, :, :used].index_select(1, kept)
             self.values = self.values[:, :, :, :used].index_select(1, kept)
         self.past = self.past.flatten(0, 1)[rows].view(len(kept), -1, self.past.shape[2])
+        return kept
 
     def _itself(self, n: int) -> Tensor:
         return torch.eye(n, dtype=torch.bool, device=self.past.device).expand(len(self.past), n, n)

@@ -143,8 +143,8 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_of_all_translations(kind, le
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0])
 def test_a_batch_finds_what_a_plain_search_finds_sentence_by_sentence(kind, beam, length_penalty):
     model = MODELS[kind](words=12)
-    source, mask = sources(9, words=12)
-    config = BeamConfig(beam, length_penalty, max_tokens=12)
+    source, mask = sources(4, words=12)
+    config = BeamConfig(beam, length_penalty, max_tokens=8)
     for i, (hypothesis,) in enumerate(beam_search(model, source, mask, config, BOS, EOS, PAD)):
         alone = source[i : i + 1, mask[i]], mask[i : i + 1, mask[i]]
         (plain,) = plain_search(model, *alone, config)
@@ -158,8 +158,8 @@ def test_a_batch_finds_what_a_plain_search_finds_sentence_by_sentence(kind, beam
 
 def test_the_n_best_are_those_of_a_plain_search():
     model = transformer(words=12)
-    source, mask = sources(6, words=12)
-    config = BeamConfig(beam=6, max_tokens=10, n_best=4)
+    source, mask = sources(3, words=12)
+    config = BeamConfig(beam=6, max_tokens=7, n_best=4)
     for i, found in enumerate(beam_search(model, source, mask, config, BOS, EOS, PAD)):
         plain = plain_search(model, source[i : i + 1, mask[i]], mask[i : i + 1, mask[i]], config)
         assert [h.ids for h in found] == [h.ids for h in plain]
