@@ -16,6 +16,7 @@ VERBS = {
     "eval": "bits per byte of a model on a held-out text",
     "score": "the probability of a text, or a ranking of candidate sentences",
     "generate": "complete a prompt, streaming",
+    "classify": "the label of a text, with the probability of each",
     "translate": "translate texts, files or standard input",
     "show": "draw what a run or a model does: curves, attention and more",
     "plan": "parameters, FLOPs, memory, time and cost of a preset before training it",

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from bottega.evaluation.scoring import Score
 
 DESCRIPTION = """Bits per byte of one or more models on the same text, the ends of its documents counted;
-or their results in tasks of lm-eval.
+or their results in tasks of lm-eval; or how often classifiers are right on labelled texts.
 
 Example: bottega eval runs/quickstart runs/longer --data heldout.txt
          bottega eval runs/quickstart --data heldout.txt --fim
-         bottega eval runs/quickstart --tasks lambada_openai,piqa --limit 100"""
+         bottega eval runs/quickstart --tasks lambada_openai,piqa --limit 100
+         bottega eval runs/naive-bayes runs/regression --labelled sst2"""
 
 
 def main(argv: list[str]) -> None:
@@ -35,6 +36,7 @@ def _eval(
     text_field: str = "text",
     fim: bool = False,
     tasks: tuple[str, ...] = (),
+    labelled: str | None = None,
     shots: int | None = None,
     include_path: Path | None = None,
     limit: int | None = None,
@@ -48,6 +50,8 @@ def _eval(
         text_field: the field of .jsonl and .parquet that holds the text.
         fim: score middles instead, of several lengths, with the suffix that follows them and without.
         tasks: names of lm-eval's tasks, with commas or spaces between them; needs the package lm-eval.
+        labelled: sst2, trec, rte, cb or embedded, whose held-out part classifiers are measured on; or a
+            .jsonl, .tsv or .csv file with a text and a label a line, all of it.
         shots: with --tasks, how many examples go before each question; as the task says by default.
         include_path: with --tasks, a folder with YAML files of further tasks.
         limit: with --tasks, ask only the first so many samples of each.
@@ -61,15 +65,18 @@ def _eval(
 
     if not models:
         raise InputError("name at least one model, such as: bottega eval runs/quickstart --data heldout.txt")
-    if bool(data) == bool(tasks):
-        raise InputError("give either --data with a text or --tasks with names of tasks")
+    if [bool(data), bool(tasks), labelled is not None].count(True) != 1:
+        raise InputError("give one of --data with a text, --tasks with names of tasks, --labelled")
+    if fim and not data:
+        raise InputError("--fim goes with --data alone")
     if tasks:
-        if fim:
-            raise InputError("--fim goes with --data, not with --tasks")
         _run_tasks(models, tasks, shots, limit, include_path, json_)
         return
     if (shots, limit, include_path) != (None, None, None):
         raise InputError("--shots, --limit and --include-path go with --tasks")
+    if labelled is not None:
+        _classify(models, labelled, json_)
+        return
     documents = list(read_documents(data, text_field))
     if fim:
         _fill_in(models, [document.text for document in documents], json_)
@@ -88,6 +95,28 @@ def _eval(
     console = Console()
     console.print(table)
     console.print(f"\n{len(documents):,} documents, {next(iter(scores.values())).bytes:,} bytes")
+
+
+def _classify(models: tuple[str, ...], data: str, json_: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bottega.cli.classify import load_classifier
+    from bottega.data.labelled import held_out_labelled
+    from bottega.evaluation.classification import measure_accuracy
+
+    classifiers = {name: load_classifier(name) for name in models}
+    examples = held_out_labelled(data)
+    table = Table("model", "accuracy", "right", "texts", "commonest label", box=None, pad_edge=False)
+    for name, model in classifiers.items():
+        found = measure_accuracy(model, examples)
+        if json_:
+            values = {"accuracy": found.share, "correct": found.correct, "count": found.count}
+            print(json.dumps({"model": name, **values, "commonest_label": found.baseline}))
+        shares = f"{found.share:.1%}", f"{found.correct:,}", f"{found.count:,}", f"{found.baseline:.1%}"
+        table.add_row(name, *shares)
+    if not json_:
+        Console().print(table)
 
 
 def _fill_in(models: tuple[str, ...], texts: list[str], json_: bool) -> None:

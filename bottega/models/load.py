@@ -42,6 +42,8 @@ def resolve(path: str | Path) -> Path:
 CLASSES = {
     "bottega-hmm": "bottega.models.hmm.HMM",
     "bottega-lda": "bottega.models.lda.LDA",
+    "bottega-logistic-regression": "bottega.models.logistic_regression.TfidfRegression",
+    "bottega-naive-bayes": "bottega.models.naive_bayes.NaiveBayes",
     "bottega-ngram": "bottega.models.ngram.NgramModel",
     "bottega-recurrent": "bottega.models.recurrent.RecurrentLM",
     "bottega-transformer": "bottega.models.transformer.Transformer",

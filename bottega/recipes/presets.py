@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bottega.recipes import gpt, recurrent, sentence_encoder, topics, translation, words
+from bottega.recipes import classification, gpt, recurrent, sentence_encoder, topics, translation, words
 from bottega.recipes.preset import Preset
 
 PRESETS: dict[str, Preset] = {
+    **classification.PRESETS,
     **gpt.PRESETS,
     **recurrent.PRESETS,
     **sentence_encoder.PRESETS,

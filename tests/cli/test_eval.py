@@ -90,8 +90,8 @@ def test_tasks_are_asked_as_their_files_say(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "give either --data"),
-        (["--data", "x.txt", "--tasks", "words"], "give either --data"),
+        ([], "give one of --data"),
+        (["--data", "x.txt", "--tasks", "words"], "give one of --data"),
         (["--data", "x.txt", "--limit", "3"], "go with --tasks"),
         (["--tasks", "words", "--fim"], "--fim goes with --data"),
         (["--tasks", "words", "--limit", "0"], "--limit must be at least 1, not 0"),

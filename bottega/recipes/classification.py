@@ -1,0 +1,73 @@
+"""Classifiers over word counts, as presets: naive Bayes, and logistic regression with TF-IDF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bottega.data.labelled import open_labelled
+from bottega.errors import InputError
+from bottega.evaluation.classification import measure_accuracy
+from bottega.models.logistic_regression import LogisticRegressionConfig, TfidfRegression
+from bottega.models.naive_bayes import NaiveBayes, NaiveBayesConfig
+from bottega.recipes.preset import Job, Preset
+from bottega.training.events import Listener
+
+Fit = Callable[[Sequence[str], Sequence[str], Any], NaiveBayes | TfidfRegression]
+
+
+@dataclass(frozen=True)
+class LabelledOptions:
+    """Under which names a .jsonl, .tsv or .csv file has its texts and labels."""
+
+    text_field: str = "text"
+    label_field: str = "label"
+
+
+def _job(fit: Fit) -> Job:
+    def run(
+        shape: Any, data: tuple[str, ...], out: Path, options: LabelledOptions, _on_event: Listener | None
+    ) -> str:
+        """Fit a classifier, write it, and measure it on what was held out."""
+        training, held_out = open_labelled(data, options.text_field, options.label_field)
+        try:
+            model = fit(training.texts, training.labels, shape)
+        except InputError as error:
+            raise InputError(f"{', '.join(data)}: {error}") from None
+        model.save_pretrained(out)
+        line = f"{out}: {len(training):,} texts of {len(model.classes)} classes"
+        if not held_out.labels:
+            return f"{line}; none held out, too few texts"
+        accuracy = measure_accuracy(model, held_out)
+        return (
+            f"{line}; of {accuracy.count:,} held-out texts {accuracy.share:.1%} right "
+            f"({accuracy.baseline:.1%} with the commonest label)"
+        )
+
+    return run
+
+
+_DATA = "embedded; sst2, trec, rte, cb; or a .jsonl, .tsv or .csv with a text and a label a line"
+
+PRESETS: dict[str, Preset] = {
+    "naive-bayes": Preset(
+        about="naive Bayes: which class makes these words likely",
+        shape=NaiveBayesConfig(),
+        training=LabelledOptions(),
+        run=_job(NaiveBayes.fit),
+        data=_DATA,
+        minutes=0.1,
+        expected="80.3 % on SST-2's dev part",
+    ),
+    "logistic-regression": Preset(
+        about="logistic regression over TF-IDF",
+        shape=LogisticRegressionConfig(),
+        training=LabelledOptions(),
+        run=_job(TfidfRegression.fit),
+        data=_DATA,
+        minutes=0.1,
+        expected="78.7 % on SST-2's dev part",
+    ),
+}
