@@ -17,16 +17,18 @@ def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_equals_torchs_cross_entropy_with_its_gradients(dtype: torch.dtype) -> None:
+def test_equals_torchs_cross_entropy_with_its_gradients(dtype: torch.dtype, smoothing: float) -> None:
     torch.manual_seed(0)
     hidden = torch.randn(50, 8).to(dtype).requires_grad_()
     weight = torch.randn(17, 8).to(dtype).requires_grad_()
     targets = torch.randint(17, (50,))
     targets[::7] = IGNORE
-    ours = cross_entropy_of_head(hidden, weight, targets)
+    ours = cross_entropy_of_head(hidden, weight, targets, smoothing)
     wide_hidden, wide_weight = (x.detach().float().requires_grad_() for x in (hidden, weight))
-    theirs = F.cross_entropy(wide_hidden @ wide_weight.T, targets, reduction="sum")
+    logits = wide_hidden @ wide_weight.T
+    theirs = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
     assert ours.count == (targets != IGNORE).sum()
     close = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 2e-2, "atol": 8e-2}
     torch.testing.assert_close(

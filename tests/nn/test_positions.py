@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from bottega.nn.positions import rotary_frequencies, rotary_table, rotate
+from bottega.nn.positions import binary, rotary_frequencies, rotary_table, rotate, sinusoidal
 
 
 def test_scores_depend_on_distance_alone() -> None:
@@ -44,3 +44,20 @@ def test_llama3_scaling_keeps_the_fast_and_divides_the_slow() -> None:
     ratio = rotary_frequencies(64, 500000.0, scaling) / plain
     assert ratio[0] == 1 and ratio[-1] == 1 / 8
     assert (ratio.diff() <= 0).all()
+
+
+def test_sinusoids_as_the_paper_writes_them() -> None:
+    """Vaswani et al. (2017), section 3.5, channel by channel; the product of two tells their distance."""
+    table = sinusoidal(torch.arange(50), 8)
+    for position in (0, 1, 49):
+        for i in range(4):
+            angle = torch.tensor(position / 10000 ** (2 * i / 8))
+            pair = table[position, 2 * i : 2 * i + 2]
+            torch.testing.assert_close(pair, torch.stack((angle.sin(), angle.cos())))
+    products = table @ table.T
+    torch.testing.assert_close(products.diagonal(3), products[0, 3].expand(47), atol=1e-4, rtol=0)
+
+
+def test_binary_digits() -> None:
+    assert binary(torch.tensor([0, 1, 6]), 4).tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0]]
+    assert binary(torch.arange(1000), 64).unique(dim=0).shape == (1000, 64)

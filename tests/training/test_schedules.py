@@ -44,6 +44,16 @@ def test_until_minutes_are_steps_the_rate_warms_up_and_stays(schedule: str) -> N
     assert rate[10:] == [1.0] * 40
 
 
-@pytest.mark.parametrize("schedule", ["wsd", "cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["wsd", "cosine", "constant", "inverse_sqrt"])
 def test_a_run_shorter_than_its_warmup_still_moves(schedule: str) -> None:
     assert all(0 < rate <= 1 for rate in rates(5, 5, schedule=schedule, warmup_steps=20))
+
+
+def test_inverse_sqrt_is_the_papers_rate() -> None:
+    """Vaswani et al. (2017), eq. 3, with the peak as the learning rate."""
+    width, warmup = 512, 40
+    peak = (width * warmup) ** -0.5
+    rate = [peak * value for value in rates(None, 200, schedule="inverse_sqrt", warmup_steps=warmup)]
+    paper = [width**-0.5 * min(step**-0.5, step * warmup**-1.5) for step in range(1, 201)]
+    assert rate == pytest.approx(paper)
+    assert rates(10, 10, schedule="inverse_sqrt", warmup_steps=0)[0] == 1.0
