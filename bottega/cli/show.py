@@ -10,6 +10,7 @@ PICTURES = {
     "curves": "learning curves of runs",
     "words": "a map of Word2Vec's words",
     "attention": "who looks at whom in a Transformer: a page with every head",
+    "topics": "the topics of a run: a page with their map, words and documents",
 }
 
 EXAMPLES = """Example: bottega show curves runs/first runs/second --out curves.png
