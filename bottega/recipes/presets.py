@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bottega.recipes import classification, gpt, recurrent, sentence_encoder, topics, translation, words
+from bottega.recipes import classification, gpt, hmm, recurrent, sentence_encoder, topics, translation, words
 from bottega.recipes.preset import Preset
 
 PRESETS: dict[str, Preset] = {
     **classification.PRESETS,
     **gpt.PRESETS,
+    **hmm.PRESETS,
     **recurrent.PRESETS,
     **sentence_encoder.PRESETS,
     **topics.PRESETS,

@@ -1,0 +1,207 @@
+"""Hidden Markov models as presets: of the tokens of text, of its letters, and of the look of its lines."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bottega.data.corpus import open_corpus
+from bottega.data.documents import read_documents
+from bottega.data.shard_files import TokenShards
+from bottega.errors import InputError, Stopped
+from bottega.models.hmm import HMM, HMMConfig
+from bottega.models.symbols import write_symbols
+from bottega.recipes.preset import Preset
+from bottega.text.tokenizer import Tokenizer
+from bottega.training.events import Listener, Notice
+
+BYTES_ALONE = 262  # the least vocabulary: 256 bytes and the special tokens, no merges
+LETTERS = " abcdefghijklmnopqrstuvwxyz"
+FEATURES = ("length, log characters", "wordiness, log-odds of letters")
+PIECE = 256  # symbols: sequences of like length are computed together
+TOKENIZER_TEXT = 4_000_000  # characters from which a vocabulary is learnt
+HELD_OUT = 500_000  # tokens, at most, of which the score is reported
+
+
+@dataclass(frozen=True)
+class BaumWelch:
+    """How an HMM is fitted."""
+
+    iterations: int = 50
+    """Steps of expectation and maximisation, at most."""
+    tolerance: int | float = 1e-5
+    """Nats a symbol; a step that gains less is the last."""
+    prior: int | float = 0.01
+    """Added to every count of a move or a symbol, so that what was not seen stays possible."""
+    symbols: int = 1_000_000
+    """How many symbols (letters, lines) are learnt from, at most; what takes time is their number."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.symbols < 1 or self.seed < 0:
+            raise InputError("iterations and symbols are at least 1, and the seed at least 0")
+        if not 0 <= self.prior < math.inf or not math.isfinite(self.tolerance):
+            raise InputError(f"the prior is 0 or more and finite, not {self.prior}")
+
+
+def train_text(
+    shape: HMMConfig, data: tuple[str, ...], out: Path, training: BaumWelch, on_event: Listener | None
+) -> str:
+    """Fit an HMM to tokens of documents or of prepared shards; tell the bits per byte of held-out ones."""
+    tokenizer, train, held = _tokens(data, shape.size, on_event)
+    pieces = list(_up_to(_pieces(train), training.symbols))
+    model = _fit(replace(shape, size=tokenizer.vocab_size), pieces, out, training, on_event)
+    tokenizer.save(out)
+    write_symbols(out, [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)])
+    some = list(_up_to(held, HELD_OUT))
+    size = sum(len(tokenizer.decode_bytes(ids[:-1])) for ids in some)
+    bits = -float(model.scores(some).sum()) / math.log(2) / size
+    return f"{out}: {model.config.n_states} states; held-out bits per byte {bits:.4f} over {size:,} bytes"
+
+
+def train_letters(
+    shape: HMMConfig, data: tuple[str, ...], out: Path, training: BaumWelch, on_event: Listener | None
+) -> str:
+    """Fit an HMM to the letters and the spaces of documents (Cave and Neuwirth 1980), and tell its states."""
+    place = {letter: number for number, letter in enumerate(LETTERS)}
+
+    def letters() -> Iterator[list[int]]:
+        for document in read_documents(data, report=_teller(on_event)):
+            words = "".join(one if one in place else " " for one in document.text.lower()).split()
+            yield [place[letter] for letter in " ".join(words)]
+
+    pieces = list(_up_to(_pieces(letters()), training.symbols))
+    model = _fit(replace(shape, size=len(LETTERS)), pieces, out, training, on_event)
+    write_symbols(out, list(LETTERS))
+    nats = float(model.scores(pieces).sum()) / sum(map(len, pieces))
+    return f"{out}: {-nats / math.log(2):.4f} bits a letter; `bottega show states {out} --out states.png`"
+
+
+def train_lines(
+    shape: HMMConfig, data: tuple[str, ...], out: Path, training: BaumWelch, on_event: Listener | None
+) -> str:
+    """Fit an HMM of Gaussian states to how lines of documents look: their length, and how wordy they are."""
+    documents = read_documents(data, report=_teller(on_event))
+    looks = ([look(line) for line in document.text.splitlines() if line.strip()] for document in documents)
+    pieces = list(_up_to(_pieces(looks), training.symbols))
+    model = _fit(replace(shape, size=len(FEATURES)), pieces, out, training, on_event)
+    write_symbols(out, list(FEATURES))
+    lines = sum(map(len, pieces))
+    said = f"{out}: {model.config.n_states} states of {lines:,} lines"
+    return f"{said}; `bottega show states {out} --out states.png`"
+
+
+def look(line: str) -> list[float]:
+    """How a line of text looks, in two numbers without bounds: see FEATURES."""
+    dense = "".join(line.split())
+    letters = sum(map(str.isalpha, dense))
+    return [math.log(1 + len(line.rstrip())), math.log((letters + 0.5) / (len(dense) - letters + 0.5))]
+
+
+def _fit(
+    config: HMMConfig, pieces: Sequence[Any], out: Path, training: BaumWelch, on_event: Listener | None
+) -> HMM:
+    """Draw a model, fit it, and write it; Ctrl-C writes it as it was after the last whole iteration."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder for the model")
+    if not pieces:
+        raise InputError("the documents hold nothing to learn from; give more text")
+    say, begin = _teller(on_event), time.monotonic()
+    model = HMM.drawn(config, pieces, training.seed)
+    size = sum(map(len, pieces))
+    say(f"{size:,} symbols, {config.n_states} states; at most {training.iterations} iterations")
+
+    def progress(done: int, total: int) -> None:
+        if done in (1, 2, 5) or done % 10 == 0:
+            say(f"iteration {done} of {total}, {(time.monotonic() - begin) / done:.2f} s each")
+
+    try:
+        model.fit(pieces, training.iterations, training.tolerance, training.prior, progress)
+    except KeyboardInterrupt:
+        model.save_pretrained(out)
+        raise Stopped(f"stopped; {out} holds the model as far as it came") from None
+    model.save_pretrained(out)
+    return model
+
+
+def _tokens(
+    data: tuple[str, ...], vocabulary: int, on_event: Listener | None
+) -> tuple[Tokenizer, Iterator[list[int]], Iterator[list[int]]]:
+    """A tokenizer, and the tokens of training and of held-out documents, each with its end."""
+    if data and all((Path(folder) / "train").is_dir() for folder in data):
+        if len(data) > 1:
+            raise InputError(f"an HMM takes one prepared folder, not {len(data)}")
+        made, kept = (TokenShards.open(Path(data[0]) / part) for part in ("train", "heldout"))
+        return made.tokenizer(), _documents(made), _documents(kept)
+    training, held = open_corpus(data, report=_teller(on_event))
+    documents = [document.text for document in training]
+    sample = list(_up_to(iter(documents), TOKENIZER_TEXT))
+    tokenizer = Tokenizer.train(sample, vocabulary)
+
+    def encoded(texts: list[str]) -> Iterator[list[int]]:
+        return ([*tokenizer.encode(text), tokenizer.end_of_text] for text in texts)
+
+    return tokenizer, encoded(documents), encoded([document.text for document in held])
+
+
+def _documents(shards: TokenShards) -> Iterator[list[int]]:
+    for number in range(shards.n_documents):
+        yield [*shards.document(number).tolist(), shards.end_of_text]
+
+
+def _pieces(sequences: Iterator[Any]) -> Iterator[Any]:
+    for sequence in sequences:
+        for begin in range(0, len(sequence), PIECE):
+            yield sequence[begin : begin + PIECE]
+
+
+def _up_to(sequences: Iterator[Any], limit: int) -> Iterator[Any]:
+    """Sequences until they hold `limit` symbols together."""
+    total = 0
+    for sequence in sequences:
+        yield sequence
+        total += len(sequence)
+        if total >= limit:
+            return
+
+
+def _teller(on_event: Listener | None) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if on_event is not None:
+            on_event(Notice(text))
+
+    return say
+
+
+_DOCUMENTS = "embedded, or any documents: data sets, files, folders"
+
+PRESETS: dict[str, Preset] = {
+    "hmm": Preset(
+        about="hidden Markov model of bytes or tokens (Rabiner 1989): a language model",
+        shape=HMMConfig(64, "categorical", BYTES_ALONE),
+        training=BaumWelch(),
+        run=train_text,
+        data="embedded, documents, or what `bottega data prepare` wrote",
+        not_offered=("emissions",),
+    ),
+    "hmm-letters": Preset(
+        about="two hidden states of English letters: vowels and consonants (Cave & Neuwirth 1980)",
+        shape=HMMConfig(2, "categorical", len(LETTERS)),
+        training=BaumWelch(iterations=200, tolerance=1e-7, symbols=100_000),
+        run=train_letters,
+        data=_DOCUMENTS,
+        not_offered=("emissions", "size"),
+    ),
+    "hmm-gaussian": Preset(
+        about="hidden Markov model of how lines look, with Gaussian states: code, prose, headings",
+        shape=HMMConfig(4, "gaussian", len(FEATURES)),
+        training=BaumWelch(iterations=200, symbols=100_000),
+        run=train_lines,
+        data=_DOCUMENTS,
+        not_offered=("emissions", "size"),
+    ),
+}
