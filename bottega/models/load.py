@@ -46,6 +46,7 @@ CLASSES = {
     "bottega-naive-bayes": "bottega.models.naive_bayes.NaiveBayes",
     "bottega-ngram": "bottega.models.ngram.NgramModel",
     "bottega-recurrent": "bottega.models.recurrent.RecurrentLM",
+    "bottega-seq2seq": "bottega.models.seq2seq.Seq2Seq",
     "bottega-transformer": "bottega.models.transformer.Transformer",
     "bottega-word2vec": "bottega.models.word2vec.Word2Vec",
 }

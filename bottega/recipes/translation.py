@@ -18,6 +18,7 @@ from torch import nn
 from bottega.data.near_sentences import near
 from bottega.data.pair_loader import EncodedPairs, PairLoader, Vocabulary, encode_pairs
 from bottega.data.pairs import SPECIAL_TOKENS, Pairs, read_pairs
+from bottega.models.seq2seq import Seq2SeqConfig
 from bottega.models.transformer import TransformerConfig
 from bottega.recipes.preset import Preset
 from bottega.text.tokenizer import Tokenizer
@@ -145,6 +146,8 @@ FIRST_PERSON = {
     "Je mange une pomme.": "I am eating an apple.",
 }
 
+_SEQ2SEQ = Seq2SeqConfig(source_language="en", target_language="de")
+
 _WHAT = "embedded, multi30k, tatoeba-en-fr, tatoeba-en-de, files of pairs (.tsv, .jsonl, or FILE,FILE)"
 
 
@@ -168,6 +171,21 @@ PRESETS: dict[str, Preset] = {
             target_language="digits",
         ),
         TrainingConfig(minutes=1.0, batch_size=128, weight_decay=0.0),
+    ),
+    "seq2seq": _preset(
+        "GRU encoder and decoder without attention (Sutskever et al., Cho et al. 2014), 384 wide",
+        _SEQ2SEQ,
+        _TINY,
+    ),
+    "seq2seq-bahdanau": _preset(
+        "the same with additive attention (Bahdanau et al. 2015)",
+        replace(_SEQ2SEQ, attention="additive"),
+        _TINY,
+    ),
+    "seq2seq-luong": _preset(
+        "the same with multiplicative attention (Luong et al. 2015)",
+        replace(_SEQ2SEQ, attention="general"),
+        _TINY,
     ),
     "transformer-tiny": _preset(
         "Transformer for Multi30k (Wu et al. 2021): 4 + 4 layers, 128 wide",
