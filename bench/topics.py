@@ -1,0 +1,194 @@
+"""How good topics are and how fast they are found on one core, beside tomotopy and scikit-learn.
+
+    python bench/topics.py                                        # wikipedia-good, 10 to 200 topics
+    python bench/topics.py --documents 500 --figure docs/figures/topics-perplexity.png
+    python bench/topics.py --quick                                # seconds: shows that everything is in place
+
+All learn from the same words on one and the same core, one thread each, the rivals right after us, and all
+topics are measured by the same function: a tenth of the documents is held out, half of each tells about the
+other half (`bottega.evaluation.topics`). Preparing the words and compiling our loops are part of no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from report import record
+from sklearn.decomposition import LatentDirichletAllocation
+
+from bottega.data.documents import read_documents
+from bottega.evaluation.topics import coherence, complete_documents
+from bottega.models.lda import LDAConfig, counted
+from bottega.models.lda_gibbs import Gibbs
+from bottega.models.lda_gibbs import gibbs as learn_by_gibbs
+from bottega.models.lda_variational import OnlineBayes, online_bayes
+from bottega.text.words import Vocabulary
+
+
+@dataclass(frozen=True)
+class Words:
+    """The corpus as word ids: what is learnt from, and what is held out."""
+
+    training: list[np.ndarray]
+    held_out: list[np.ndarray]
+    n_words: int
+
+    @property
+    def tokens(self) -> int:
+        """That are learnt from."""
+        return sum(map(len, self.training))
+
+
+def main() -> None:
+    """Measure each number of topics by both ways of inference."""
+    options = parse()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    words = read(options.data, options.documents)
+    some = words.training[:9]  # compiles
+    learn_by_gibbs(some, words.n_words, np.ones(2), 0.1, Gibbs(1))
+    online_bayes(counted(some, words.n_words), np.ones(2), 0.1, OnlineBayes(1))
+    curves: dict[str, list[float]] = {}
+    for n_topics in options.topics:
+        for row in (gibbs(words, n_topics, options.sweeps), online(words, n_topics, options.passes)):
+            print(row)
+            name = str(row["case"]).partition(",")[0]
+            for who in ("our perplexity", "their perplexity"):
+                curves.setdefault(label(name, who), []).append(float(str(row.get(who, "nan"))))
+            if not options.quick:
+                record("topics", row)
+    if options.figure:
+        draw(options.topics, curves, options.figure)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser.add_argument("--data", default="wikipedia-good", help="a file, folder or data set")
+    parser.add_argument("--documents", type=int, help="how many documents, at most")
+    parser.add_argument("--topics", type=int, nargs="+", default=[10, 20, 50, 100, 200])
+    parser.add_argument("--sweeps", type=int, default=200, help="of the Gibbs samplers")
+    parser.add_argument("--passes", type=int, default=20, help="of online Bayes")
+    parser.add_argument("--figure", type=Path, help="draw perplexity against the number of topics")
+    parser.add_argument("--quick", action="store_true", help="60 documents, 4 topics, 3 sweeps and passes")
+    options = parser.parse_args()
+    if options.quick:
+        options.documents, options.topics, options.sweeps, options.passes = 60, [4], 3, 3
+    return options
+
+
+def read(data: str, limit: int | None) -> Words:
+    """Every tenth document is held out; the words that count are those of the preset."""
+    config = LDAConfig()
+    prepare = config.preparation()
+    documents = [prepare(d.text) for d in itertools.islice(read_documents([data]), limit)]
+    training = [document for place, document in enumerate(documents) if place % 10]
+    vocabulary = Vocabulary.build(training, min_documents=config.min_documents, max_share=config.max_share)
+    ids = [found for document in training if len(found := vocabulary.ids(document))]
+    return Words(ids, [vocabulary.ids(document) for document in documents[::10]], len(vocabulary))
+
+
+def gibbs(words: Words, n_topics: int, sweeps: int) -> dict[str, object]:
+    """Collapsed Gibbs sampling from α = 0.1, which is learnt, and η = 0.01, beside tomotopy."""
+    options, prior = Gibbs(sweeps, average=max(1, sweeps // 5)), np.full(n_topics, 0.1)
+    start = time.perf_counter()
+    weights, alpha, _ = learn_by_gibbs(words.training, words.n_words, prior, 0.01, options)
+    seconds = time.perf_counter() - start
+    row = {
+        "case": f"Gibbs, {n_topics} topics, {len(words.training):,} documents",
+        "rival": "tomotopy",
+        "tokens": words.tokens,
+        "steps": sweeps,
+    }
+    row |= measured(words, "our", weights / weights.sum(0), alpha, sweeps / seconds)
+    try:
+        import tomotopy
+    except ImportError:
+        return row | {"rival": "tomotopy is not installed"}
+    rival = tomotopy.LDAModel(k=n_topics, alpha=0.1, eta=0.01, seed=1)
+    for document in words.training:
+        rival.add_doc([str(word) for word in document])
+    start = time.perf_counter()
+    rival.train(sweeps, workers=1)
+    seconds = time.perf_counter() - start
+    topics = np.full((words.n_words, n_topics), 1e-12)
+    of_word = np.transpose([rival.get_topic_word_dist(k) for k in range(n_topics)])
+    topics[[int(word) for word in rival.used_vocabs]] = of_word
+    learnt = np.array(rival.alpha, dtype=float)
+    return compared(row | measured(words, "their", topics, learnt, sweeps / seconds))
+
+
+def online(words: Words, n_topics: int, passes: int) -> dict[str, object]:
+    """Online variational Bayes by scikit-learn's own defaults, beside it."""
+    prior, counts = np.full(n_topics, 1 / n_topics), counted(words.training, words.n_words)
+    start = time.perf_counter()
+    weights, _ = online_bayes(counts, prior, 1 / n_topics, OnlineBayes(passes))
+    seconds = time.perf_counter() - start
+    row = {
+        "case": f"online Bayes, {n_topics} topics, {len(words.training):,} documents",
+        "rival": "scikit-learn",
+    }
+    row |= {"tokens": words.tokens, "steps": passes}
+    row |= measured(words, "our", weights / weights.sum(0), prior, passes / seconds)
+    rival = LatentDirichletAllocation(n_topics, learning_method="online", max_iter=passes, random_state=1)
+    start = time.perf_counter()
+    rival.fit(counts)
+    seconds = time.perf_counter() - start
+    topics = rival.components_.T / rival.components_.sum(1)
+    return compared(row | measured(words, "their", topics, prior, passes / seconds))
+
+
+def measured(
+    words: Words, who: str, topics: np.ndarray, alpha: np.ndarray, steps_a_second: float
+) -> dict[str, object]:
+    """What is said of either side's topics (word, topic)."""
+    top = np.argsort(-topics, axis=0, kind="stable")[:10].T.tolist()
+    return {
+        f"{who} tokens/s": round(words.tokens * steps_a_second),
+        f"{who} perplexity": round(complete_documents(words.held_out, topics, alpha).perplexity, 1),
+        f"{who} NPMI": round(float(np.mean(coherence(top, words.training))), 3),
+    }
+
+
+def compared(row: dict[str, object]) -> dict[str, object]:
+    """The row, with our speed as a multiple of theirs."""
+    ours, theirs = (float(str(row[f"{who} tokens/s"])) for who in ("our", "their"))
+    return row | {"speed ratio": round(ours / theirs, 2)}
+
+
+def label(case: str, who: str) -> str:
+    """Of a curve."""
+    ours = who == "our perplexity"
+    return f"{case}, {'Bottega' if ours else 'tomotopy' if case == 'Gibbs' else 'scikit-learn'}"
+
+
+def draw(topics: Sequence[int], curves: dict[str, list[float]], out: Path) -> None:
+    """Perplexity against the number of topics."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    styles = itertools.product(("#0072B2", "#D55E00"), ("-", "--"))
+    for (name, values), (colour, line) in zip(sorted(curves.items()), styles, strict=False):
+        axes.plot(topics, values, line, color=colour, marker="o", markersize=4, label=name)
+    axes.set_xscale("log")
+    axes.set_xticks(topics, [str(n) for n in topics])
+    axes.minorticks_off()
+    axes.set_xlabel("topics")
+    axes.set_ylabel("held-out perplexity a word")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.legend(frameon=False)
+    figure.savefig(out)
+
+
+if __name__ == "__main__":
+    main()
