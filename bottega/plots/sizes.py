@@ -28,7 +28,7 @@ def draw_against_size(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6 * len(panels), 4.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(5.6 * len(panels), 4.2), dpi=100, layout="constrained")
     for axes, (title, curves) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
@@ -48,7 +48,7 @@ def draw_against_size(
         axes.set_ylabel(quantity)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.6)
-        axes.legend(frameon=False, loc="lower right", fontsize=9)
+        axes.legend(frameon=False, loc="upper left", fontsize=9)
     try:
         figure.savefig(out)
     except ValueError as error:
