@@ -22,7 +22,7 @@ from bottega.engine.request import Overloaded, Request
 from bottega.engine.settings import EngineSettings, Statistics
 from bottega.engine.stream import Stream
 from bottega.errors import BottegaError, InputError, WorkError
-from bottega.models.load import gpt_sizes, resolve
+from bottega.models.load import is_encoder, resolve, sizes
 from bottega.nn.sampling_params import check_fits
 from bottega.nn.steps import Step
 
@@ -50,7 +50,8 @@ class Engine:
     """
 
     def __init__(self, folder: Path, settings: EngineSettings) -> None:
-        self.context_length, self.vocab_size = gpt_sizes(folder)
+        self.context_length, self.vocab_size = sizes(folder)
+        self.embeds_only = is_encoder(folder)  # it generates nothing
         self.settings, self.statistics = settings, Statistics()
         self.ready, self.restarts = False, 0
         self.on_submit: Callable[[Sequence[Request], Stream], None] | None = None  # told of what is asked
@@ -68,7 +69,7 @@ class Engine:
     def start(cls, path: str | Path, settings: EngineSettings | None = None) -> Engine:
         """Start the process; returns at once, while the model is loading.
 
-        Raises InputError where `path` holds no GPT.
+        Raises InputError where `path` holds neither a GPT nor a sentence encoder.
         """
         engine = cls(resolve(path), settings or EngineSettings())
         engine._guardian.start()

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from bottega.engine.messages import Abort, Add, Progress, Ready, Unfit
 from bottega.engine.settings import EngineSettings
 from bottega.errors import InputError
+from bottega.models.load import is_encoder
 
 if TYPE_CHECKING:
     from bottega.engine.core import Core
+    from bottega.engine.encoder_core import EncoderCore
     from bottega.nn.steps import Step
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,12 @@ def main(connection: Connection, folder: str, settings: EngineSettings) -> None:
         return  # the server is gone
 
 
-def _load(folder: str, settings: EngineSettings) -> Core:
+def _load(folder: str, settings: EngineSettings) -> Core | EncoderCore:
+    if is_encoder(folder):
+        from bottega.engine.encoder_core import EncoderCore
+        from bottega.models.sentence_encoder import SentenceEncoder
+
+        return EncoderCore(SentenceEncoder.from_pretrained(folder), settings)
     from bottega.engine.core import Core
     from bottega.models.gpt import GPT
     from bottega.models.load import load_tokenizer
@@ -52,7 +59,7 @@ def _load(folder: str, settings: EngineSettings) -> Core:
 class Worker:
     """Drives a Core by what comes over a connection, which raises EOFError when its other end closes."""
 
-    def __init__(self, connection: Connection, core: Core) -> None:
+    def __init__(self, connection: Connection, core: Core | EncoderCore) -> None:
         self._connection, self._core = connection, core
         self._held: set[int] = set()  # requests in the core
 

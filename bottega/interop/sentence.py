@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from bottega.errors import InputError
 from bottega.interop.locate import LONGEST_JSON, read_json
+from bottega.interop.values import size
 
 Pooling = Literal["mean", "cls", "max"]
 POOLINGS: dict[Pooling, str] = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
@@ -52,6 +53,14 @@ def read_layout(folder: Path) -> Layout:
     if static:
         return Layout(True, normalized=normalized, max_tokens=_max_tokens(folder))
     return Layout(False, _pooling(folder / str(modules[1].get("path"))), normalized, _max_tokens(folder))
+
+
+def encoder_sizes(folder: Path) -> tuple[int, int]:
+    """The most tokens of a text, and the vocabulary's size, of a BERT or a table of vectors."""
+    hf, layout = read_json(folder / "config.json"), read_layout(folder)
+    context = size(hf, "context_length" if layout.static else "max_position_embeddings")
+    cut = layout.max_tokens if not layout.static else hf.get("max_tokens")
+    return min(context, cut or context), size(hf, "vocab_size")
 
 
 def write_layout(folder: Path, layout: Layout, width: int) -> None:

@@ -14,6 +14,7 @@ from bottega.models.links import follow_link
 
 if TYPE_CHECKING:
     from bottega.text.tokenizer import Tokenizer
+    from bottega.text.wordpiece import WordPiece
 
 
 def resolve(path: str | Path) -> Path:
@@ -38,18 +39,24 @@ def resolve(path: str | Path) -> Path:
     return locate(path)
 
 
-# The class that a folder's `model_type` names, beside the GPTs of other people's architectures.
+# The class that a folder's `model_type` names, or its architecture where one type has several; beside the
+# GPTs of other people's architectures.
 CLASSES = {
+    "BertForPreTraining": "bottega.models.bert.BERT",
+    "BertForSequenceClassification": "bottega.models.bert.BERTClassifier",
+    "BertModel": "bottega.models.sentence_encoder.SentenceEncoder",
     "bottega-hmm": "bottega.models.hmm.HMM",
     "bottega-lda": "bottega.models.lda.LDA",
     "bottega-logistic-regression": "bottega.models.logistic_regression.TfidfRegression",
     "bottega-naive-bayes": "bottega.models.naive_bayes.NaiveBayes",
     "bottega-ngram": "bottega.models.ngram.NgramModel",
     "bottega-recurrent": "bottega.models.recurrent.RecurrentLM",
+    "bottega-sentence-encoder": "bottega.models.sentence_encoder.SentenceEncoder",
     "bottega-seq2seq": "bottega.models.seq2seq.Seq2Seq",
     "bottega-transformer": "bottega.models.transformer.Transformer",
     "bottega-word2vec": "bottega.models.word2vec.Word2Vec",
 }
+ENCODERS = ("bert", "bottega-sentence-encoder")  # model types that embed texts and generate none
 
 
 def load(path: str | Path) -> Any:
@@ -63,9 +70,12 @@ def load(path: str | Path) -> Any:
     from bottega.models.gpt import GPT
 
     folder = resolve(path)
-    kind = read_json(folder / "config.json").get("model_type")
+    settings = read_json(folder / "config.json")
+    kind, architectures = settings.get("model_type"), settings.get("architectures")
     if kind in ARCHITECTURES:
         return GPT.from_pretrained(folder)
+    if kind == "bert" and isinstance(architectures, list) and architectures:
+        kind = architectures[0]
     if kind in CLASSES:
         module, _, name = CLASSES[kind].rpartition(".")
         return getattr(import_module(module), name).from_pretrained(folder)
@@ -73,18 +83,28 @@ def load(path: str | Path) -> Any:
     raise InputError(f"{folder}: config.json: model_type is {kind!r}; the known ones are {known}")
 
 
-def gpt_sizes(path: str | Path) -> tuple[int, int]:
-    """The context length and the vocabulary's size of the GPT in a folder, without loading it, or torch.
+def is_encoder(path: str | Path) -> bool:
+    """Whether a folder holds a model that embeds and does not generate: a sentence encoder, any BERT."""
+    from bottega.interop.locate import read_json
 
-    Raises InputError where the folder holds another kind of model, or its configuration is damaged.
+    return read_json(resolve(path) / "config.json").get("model_type") in ENCODERS
+
+
+def sizes(path: str | Path) -> tuple[int, int]:
+    """The context length and the vocabulary's size of a model to be served, without loading it, or torch.
+
+    Raises InputError where the folder holds neither a GPT nor an encoder, or its configuration is damaged.
     """
     from bottega.interop.configs import ARCHITECTURES, config_from_huggingface
     from bottega.interop.locate import read_json
+    from bottega.interop.sentence import encoder_sizes
 
     folder = resolve(path)
+    if is_encoder(folder):
+        return encoder_sizes(folder)
     hf = read_json(folder / "config.json")
     if hf.get("model_type") not in ARCHITECTURES:
-        raise InputError(f"{path}: only a GPT can be served, not a {hf.get('model_type')!r}")
+        raise InputError(f"{path}: a GPT or a sentence encoder can be served, not a {hf.get('model_type')!r}")
     try:
         config = config_from_huggingface(hf)
     except InputError as error:
@@ -111,3 +131,13 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     from bottega.text.tokenizer import Tokenizer
 
     return Tokenizer.load(resolve(path))
+
+
+def load_wordpiece(path: str | Path) -> WordPiece:
+    """The tokenizer of an encoder's folder; it frames texts where the model reads them framed."""
+    from bottega.interop.sentence import read_layout
+    from bottega.text.wordpiece import WordPiece
+
+    folder = resolve(path)
+    tokenizer = WordPiece.load(folder)
+    return tokenizer.without_frame() if read_layout(folder).static else tokenizer

@@ -67,6 +67,8 @@ class SentenceEncoder(nn.Module):
     def __init__(self, config: SentenceEncoderConfig, tokenizer: WordPiece | None = None) -> None:
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
+        if tokenizer is not None and not self.framed:
+            self.tokenizer = tokenizer.without_frame()
         if config.n_layer:
             self.encoder = BERTEncoder(config)
         else:
@@ -120,7 +122,7 @@ class SentenceEncoder(nn.Module):
         """
         if self.tokenizer is None:
             raise InputError("the encoder has no tokenizer; load it from a folder that holds one")
-        rows = self.tokenizer.encode_batch(list(texts), frame=self.framed)
+        rows = self.tokenizer.encode_batch(list(texts))
         longest = self.config.longest
         # A framed text keeps its [SEP].
         return [

@@ -101,13 +101,14 @@ def serve(
     listener = listen(host, port)
     address = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     keyed = settings.require_keys or any_key(store)
+    embeds_only = next(iter(served.values())).engine.embeds_only
     configure(settings.log_level, settings.log_format)
     app = create_app(served, loopback_only=is_loopback(host), settings=settings, store=store)
     config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, timeout_graceful_shutdown=3)
     server = Server(
         config,
         served,
-        lambda: print(greeting(list(served), address, keyed), flush=True),
+        lambda: print(greeting(list(served), address, keyed, embeds_only), flush=True),
         app.state.door,
         settings.grace,
     )
@@ -132,15 +133,17 @@ def check_reach(host: str, store: Store, settings: ServerSettings) -> None:
     )
 
 
-def greeting(names: list[str], address: str, keyed: bool = False) -> str:
-    """What a newcomer needs to know: where it is, whom it answers, and a first request."""
-    body = json.dumps({"model": names[0], "prompt": "Once upon a time", "max_tokens": 32}, ensure_ascii=False)
+def greeting(names: list[str], address: str, keyed: bool = False, embeds_only: bool = False) -> str:
+    """What a newcomer needs to know: where it is, whom it answers, and a first request of the first model."""
+    route, text = ("embeddings", "input") if embeds_only else ("completions", "prompt")
+    more = {} if embeds_only else {"max_tokens": 32}
+    body = json.dumps({"model": names[0], text: "Once upon a time", **more}, ensure_ascii=False)
     body = body.replace("'", "'\\''")
     whom = "for whoever has a key" if keyed else "without keys (bottega keys create NAME makes one)"
     key = ' \\\n    -H "Authorization: Bearer $OPENAI_API_KEY"' if keyed else ""
     return (
         f"\nServing {', '.join(names)} at http://{address}/v1 (Ctrl-C stops) {whom}. Try:\n\n"
-        f"  curl http://{address}/v1/completions -H 'Content-Type: application/json'{key} \\\n"
+        f"  curl http://{address}/v1/{route} -H 'Content-Type: application/json'{key} \\\n"
         f"    -d '{body}'\n"
     )
 

@@ -102,6 +102,9 @@ class PaddedCompletion(Completion):
     obfuscation: str
 
 
+Ability = Literal["generate", "embed"]
+
+
 class Model(BaseModel):
     """A model that is served."""
 
@@ -109,6 +112,9 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "bottega"
+    abilities: list[Ability] = Field(
+        description="generate: completions, chat and what builds on them; embed: embeddings and search."
+    )
 
 
 class ModelList(BaseModel):

@@ -14,10 +14,11 @@ from bottega import __version__
 from bottega.data.fim import FillInMiddle
 from bottega.engine.engine import Engine
 from bottega.engine.settings import EngineSettings
-from bottega.models.load import fim_rate, load_tokenizer
+from bottega.models.load import fim_rate, load_tokenizer, load_wordpiece
 from bottega.server.errors import ApiError
 from bottega.text.chat_template import ChatTemplate
 from bottega.text.tokenizer import Tokenizer
+from bottega.text.wordpiece import WordPiece
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -28,7 +29,7 @@ class Served:
     """A running engine with the tokenizer that belongs to its model."""
 
     engine: Engine
-    tokenizer: Tokenizer
+    reads: Tokenizer | WordPiece
     created: int = field(default_factory=lambda: int(time.time()))
     fill_in_middle: FillInMiddle | None = None  # for a model that was trained for it
 
@@ -36,10 +37,13 @@ class Served:
     def start(cls, path: str | Path, settings: EngineSettings | None = None) -> Served:
         """Start an engine for the model in a run, a folder or a Hub repository; it loads in the background.
 
-        Raises InputError where there is no GPT, or no tokenizer that belongs to it.
+        Raises InputError where there is neither a GPT nor a sentence encoder, or no tokenizer that belongs to
+        it.
         """
         engine = Engine.start(path, settings)
         try:
+            if engine.embeds_only:
+                return cls(engine, load_wordpiece(path))
             tokenizer = load_tokenizer(path)
             _ = tokenizer.end_of_text  # raises where there is none: such a model cannot be served
             inserts = FillInMiddle(tokenizer) if fim_rate(path) else None
@@ -47,6 +51,12 @@ class Served:
             engine.close()
             raise
         return cls(engine, tokenizer, fill_in_middle=inserts)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """That of a model which generates; the routes that need it have refused all others."""
+        assert isinstance(self.reads, Tokenizer)
+        return self.reads
 
     def fingerprint(self, model: str) -> str:
         """OpenAI's `system_fingerprint` under the name `model`: as long as it stays, seeds give the same."""
@@ -79,3 +89,15 @@ def find(request: Request, name: str, param: str = "model") -> Served:
     if name not in models:
         raise ApiError(f"The model {name!r} does not exist.", param, "model_not_found", 404)
     return models[name]
+
+
+def find_generator(request: Request, name: str, param: str = "model") -> Served:
+    """The same where the model has to generate text: 400 for one that embeds texts alone."""
+    served = find(request, name, param)
+    if served.engine.embeds_only:
+        message = (
+            f"The model {name!r} embeds texts and generates none; ask it at /v1/embeddings, "
+            "or name a model that GET /v1/models lists as one that generates."
+        )
+        raise ApiError(message, param, "unsupported_model")
+    return served

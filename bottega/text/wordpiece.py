@@ -109,6 +109,10 @@ class WordPiece:
         except OSError as error:
             raise WorkError(f"{folder}: the tokenizer cannot be written: {error.strerror}") from None
 
+    def without_frame(self) -> WordPiece:
+        """The same that puts nothing before or after a text, for models that read words alone."""
+        return WordPiece(json.loads(self._json) | {"post_processor": None}, self.config)
+
     def to_json(self) -> str:
         """The contents of tokenizer.json: all that decides how text is encoded."""
         return self._json

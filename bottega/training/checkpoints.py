@@ -24,6 +24,7 @@ from bottega.errors import InputError, WorkError
 from bottega.interop.locate import TOKENIZER_FILES
 from bottega.models.links import follow_link, set_link
 from bottega.text.tokenizer import Tokenizer
+from bottega.text.wordpiece import is_wordpiece
 from bottega.training.progress import duration
 
 FORMAT = 1
@@ -243,7 +244,8 @@ def _write_companions(folder: Path, tokenizer: Path | None, card: str) -> None:
         for path in (tokenizer / name for name in TOKENIZER_FILES):
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
-        _say_where_texts_end(folder, Tokenizer.load(tokenizer).end_of_text)
+        if not is_wordpiece(tokenizer):  # an encoder's: nothing is generated with it
+            _say_where_texts_end(folder, Tokenizer.load(tokenizer).end_of_text)
     readme = folder / "README.md"
     written = readme.read_text(encoding="utf-8") if readme.exists() else "# A model\n"
     readme.write_text(f"{written.rstrip()}\n\n{card}", encoding="utf-8")

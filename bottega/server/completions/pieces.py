@@ -9,6 +9,7 @@ from bottega.nn.steps import FinishReason, Step, Token
 from bottega.server.schema import Logprobs
 from bottega.text.stopping import StopStrings
 from bottega.text.tokenizer import DecodeStream, Tokenizer
+from bottega.text.wordpiece import WordPiece
 
 Placed = tuple[int, Token]  # a token and the character at which its text begins
 
@@ -61,7 +62,7 @@ def place(tokenizer: Tokenizer, tokens: Sequence[Token]) -> list[Placed]:
     return placed
 
 
-def token_text(tokenizer: Tokenizer, id: int) -> str:
+def token_text(tokenizer: Tokenizer | WordPiece, id: int) -> str:
     """A token as text; one that is no whole characters as `bytes:\\xe2\\x80`, which is OpenAI's way."""
     raw = tokenizer.token_bytes(id)
     try:

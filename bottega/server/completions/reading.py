@@ -75,17 +75,17 @@ def read_inputs(given: Inputs, served: Served, param: str) -> list[Prompt]:
 
 def _read_input(given: str | list[int], served: Served, param: str) -> Prompt:
     if isinstance(given, str):
-        return Prompt(served.tokenizer.encode(given) or [served.tokenizer.end_of_text], given)
+        return Prompt(served.reads.encode(given) or [served.reads.end_of_text], given)
     if not given:
         raise ApiError(f"A list of token ids in '{param}' must not be empty.", param, "invalid_value")
     for id in (min(given), max(given)):
         check_token(id, served, param)
-    return Prompt(given, served.tokenizer.decode(given))
+    return Prompt(given, served.reads.decode(given))
 
 
 def check_token(id: int, served: Served, param: str) -> None:
     """Refuse an id that the model or its tokenizer does not have."""
-    last = min(served.engine.vocab_size, served.tokenizer.vocab_size) - 1
+    last = min(served.engine.vocab_size, served.reads.vocab_size) - 1
     if not 0 <= id <= last:
         message = f"Token {id} in '{param}' is not in the vocabulary, whose ids run from 0 to {last}."
         raise ApiError(message, param, "invalid_value")

@@ -48,8 +48,11 @@ async def search(
 
     With r the geometric mean, over the tokens of the query, of how many times likelier the document makes
     them, the score is 100 ln(1 + r): positive, 69 where the document changes nothing, 200 where the query's
-    tokens become six times likelier. Raises ApiError where a document and the query exceed the context.
+    tokens become six times likelier. A sentence encoder scores by the cosine of query and document, from -1
+    to 1. Raises ApiError where a document and the query exceed the context.
     """
+    if served.engine.embeds_only:
+        return await _nearest(served, query, documents, param, salt)
     encode, end = served.tokenizer.encode, served.tokenizer.end_of_text
     asked = encode(" " + query)
     prompts = [[end, *encode(text + _BEHIND), *asked] for text in ("", *(one.text for one in documents))]
@@ -63,6 +66,26 @@ async def search(
         Found(document, 100 * math.log1p(math.exp(min(mean - alone, 700.0))))
         for document, mean in zip(documents, behind, strict=True)
     ]
+
+
+async def _nearest(
+    served: Served, query: str, documents: Sequence[Document], param: str, salt: str
+) -> list[Found]:
+    """Every document with the cosine of its vector and the query's."""
+    texts = [query, *(one.text for one in documents)]
+    read = [served.reads.encode(text) or [served.reads.end_of_text] for text in texts]
+    context = served.engine.context_length
+    _check_length(len(read[0]), context, "the query", "query")
+    for ids, one in zip(read[1:], documents, strict=True):
+        _check_length(len(ids), context, f"document {one.index}", param)
+    requests = [Request(ids, _SCORED, embed=True, salt=salt) for ids in read]
+    asked, *vectors = [step.embedding for step in await single_steps(served.engine, requests)]
+    return [Found(document, _cosine(asked, v)) for document, v in zip(documents, vectors, strict=True)]
+
+
+def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    product = sum(a * b for a, b in zip(one, other, strict=True))
+    return product / (math.hypot(*one) * math.hypot(*other) or 1.0)
 
 
 def likely(query: str, documents: Sequence[Document], at_most: int) -> list[Document]:

@@ -14,7 +14,7 @@ from bottega.server.gpt3.search import Document
 from bottega.server.gpt3.search_files import check_one_of, read_file
 from bottega.server.observe.request_log import note_user
 from bottega.server.schema import CompletionRequest, ErrorAnswer
-from bottega.server.served import find
+from bottega.server.served import find_generator
 
 router = APIRouter()
 
@@ -27,7 +27,7 @@ router = APIRouter()
 async def create_answer(request: Request, body: AnswerRequest) -> Response:
     """Search the documents for the question, put the best above it, and let the model go on."""
     note_user(body.user)
-    served = find(request, body.model)
+    served = find_generator(request, body.model)
     check_one_of("documents", body.documents, "file", body.file)
     file = None if body.file is None else await read_file(request, body.file, ("answers", "search"))
     if file is None:

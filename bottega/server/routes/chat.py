@@ -23,7 +23,7 @@ from bottega.server.errors import ApiError
 from bottega.server.guard.callers import caller
 from bottega.server.observe.request_log import note_user
 from bottega.server.schema import ErrorAnswer
-from bottega.server.served import find
+from bottega.server.served import find_generator
 from bottega.server.store import Store
 from bottega.server.streams import EventStream, unless_disconnected
 
@@ -40,7 +40,7 @@ Order = Literal["asc", "desc"]
 async def create_chat_completion(request: Request, body: ChatRequest) -> Response:
     """Answer a conversation; with `stream`, as server-sent events that end with `[DONE]`."""
     note_user(body.user)
-    served = find(request, body.model)
+    served = find_generator(request, body.model)
     # In a thread, because encoding a long text would hold up every other client's tokens.
     job = await asyncio.to_thread(ChatJob, body, served, caller(request).salt)
 

@@ -23,7 +23,7 @@ from bottega.server.gpt3.search import Document
 from bottega.server.gpt3.search_files import File, check_one_of, read_file
 from bottega.server.observe.request_log import note_user
 from bottega.server.schema import CompletionRequest, ErrorAnswer
-from bottega.server.served import find
+from bottega.server.served import find_generator
 
 router = APIRouter()
 
@@ -36,7 +36,7 @@ router = APIRouter()
 async def create_classification(request: Request, body: ClassificationRequest) -> Response:
     """Search the examples most like the query, show them to the model and let it choose among the labels."""
     note_user(body.user)
-    served = find(request, body.model)
+    served = find_generator(request, body.model)
     check_one_of("examples", body.examples, "file", body.file)
     file = None if body.file is None else await read_file(request, body.file, ("classifications",))
     examples, labels = _labelled(body, file)

@@ -11,7 +11,7 @@ from bottega.server.completions.job import Job
 from bottega.server.guard.callers import caller
 from bottega.server.observe.request_log import note_user
 from bottega.server.schema import Completion, CompletionRequest, ErrorAnswer
-from bottega.server.served import find
+from bottega.server.served import find_generator
 from bottega.server.streams import EventStream, unless_disconnected
 
 router = APIRouter()
@@ -25,7 +25,7 @@ router = APIRouter()
 async def create_completion(request: Request, body: CompletionRequest) -> Response:
     """Continue one or more prompts; with `stream`, as server-sent events that end with `[DONE]`."""
     note_user(body.user)
-    served = find(request, body.model)
+    served = find_generator(request, body.model)
     # In a thread, because encoding a long text would hold up every other client's tokens.
     job = await asyncio.to_thread(Job, body, served, caller(request).salt)
     steps = served.engine.submit(job.requests())

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from bottega.server.gpt3.few_shot import EDIT_END, check_room, complete, edit_prompt
 from bottega.server.gpt3.schema import Edit, EditChoice, EditRequest
 from bottega.server.schema import CompletionRequest, ErrorAnswer
-from bottega.server.served import find
+from bottega.server.served import find_generator
 
 router = APIRouter()
 
@@ -21,7 +21,7 @@ router = APIRouter()
 )
 async def create_edit(request: Request, body: EditRequest) -> Edit:
     """Show the model two edited texts and the one to edit; an edit has room for twice the text."""
-    served = find(request, body.model)
+    served = find_generator(request, body.model)
     text = body.input or ""
     prompt = edit_prompt(body.instruction, text)
     encode = served.tokenizer.encode

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 
 from bottega.server.errors import ApiError
 from bottega.server.guard.callers import caller
-from bottega.server.schema import ErrorAnswer, Model, ModelDeleted, ModelList
+from bottega.server.schema import Ability, ErrorAnswer, Model, ModelDeleted, ModelList
 from bottega.server.served import Served, find
 
 FINE_TUNED = "ft:"  # how OpenAI's names of fine-tuned models begin
@@ -17,7 +17,8 @@ router = APIRouter(prefix="/v1/models")
 
 
 def _describe(name: str, served: Served) -> Model:
-    return Model(id=name, created=served.created)
+    can: list[Ability] = ["embed"] if served.engine.embeds_only else ["generate", "embed"]
+    return Model(id=name, created=served.created, abilities=can)
 
 
 @router.get("")

@@ -31,7 +31,7 @@ async def tokenize(request: Request, body: TokenizeRequest) -> Tokens:
     nothing but the name of one is that token: this is how lm-eval learns the id of the end of the text.
     """
     served = _chosen(request, body.model)
-    tokenizer = served.tokenizer
+    tokenizer = served.reads
     special = bool(body.parse_special) or body.prompt in tokenizer.special_tokens
     ids = await asyncio.to_thread(tokenizer.encode, body.prompt, encode_special_tokens=special)
     texts = [token_text(tokenizer, id) for id in ids] if body.return_token_strs else None
@@ -44,14 +44,14 @@ async def detokenize(request: Request, body: DetokenizeRequest) -> Detokenized:
     served = _chosen(request, body.model)
     for id in {min(body.tokens), max(body.tokens)} if body.tokens else ():
         check_token(id, served, "tokens")
-    return Detokenized(prompt=served.tokenizer.decode(body.tokens))
+    return Detokenized(prompt=served.reads.decode(body.tokens))
 
 
 @router.get("/tokenizer_info")
 async def tokenizer_info(request: Request, model: str | None = None) -> TokenizerInfo:
     """What a client has to know of the tokenizer, as tokenizer_config.json would tell it."""
     served = _chosen(request, model)
-    tokenizer = served.tokenizer
+    tokenizer = served.reads
     config = {name: value for name, value in tokenizer.config.items() if not name.endswith("_token")}
     named = {name: _name(tokenizer.config.get(name)) for name in ("bos_token", "pad_token", "unk_token")}
     known = {
@@ -69,7 +69,7 @@ def _chosen(request: Request, model: str | None) -> Served:
         return find(request, model)
     models: dict[str, Served] = request.app.state.models
     first, *others = models.values()
-    if any(one.tokenizer.to_json() != first.tokenizer.to_json() for one in others):
+    if any(one.reads.to_json() != first.reads.to_json() for one in others):
         message = (
             f"The served models have different tokenizers; choose one with 'model': {', '.join(models)}."
         )
