@@ -102,12 +102,7 @@ def gibbs(words: Words, n_topics: int, sweeps: int) -> dict[str, object]:
     start = time.perf_counter()
     weights, alpha, _ = learn_by_gibbs(words.training, words.n_words, prior, 0.01, options)
     seconds = time.perf_counter() - start
-    row = {
-        "case": f"Gibbs, {n_topics} topics, {len(words.training):,} documents",
-        "rival": "tomotopy",
-        "tokens": words.tokens,
-        "steps": sweeps,
-    }
+    row = case(f"Gibbs, {n_topics} topics", "tomotopy", words, sweeps)
     row |= measured(words, "our", weights / weights.sum(0), alpha, sweeps / seconds)
     try:
         import tomotopy
@@ -132,11 +127,7 @@ def online(words: Words, n_topics: int, passes: int) -> dict[str, object]:
     start = time.perf_counter()
     weights, _ = online_bayes(counts, prior, 1 / n_topics, OnlineBayes(passes))
     seconds = time.perf_counter() - start
-    row = {
-        "case": f"online Bayes, {n_topics} topics, {len(words.training):,} documents",
-        "rival": "scikit-learn",
-    }
-    row |= {"tokens": words.tokens, "steps": passes}
+    row = case(f"online Bayes, {n_topics} topics", "scikit-learn", words, passes)
     row |= measured(words, "our", weights / weights.sum(0), prior, passes / seconds)
     rival = LatentDirichletAllocation(n_topics, learning_method="online", max_iter=passes, random_state=1)
     start = time.perf_counter()
@@ -144,6 +135,12 @@ def online(words: Words, n_topics: int, passes: int) -> dict[str, object]:
     seconds = time.perf_counter() - start
     topics = rival.components_.T / rival.components_.sum(1)
     return compared(row | measured(words, "their", topics, prior, passes / seconds))
+
+
+def case(name: str, rival: str, words: Words, steps: int) -> dict[str, object]:
+    """What was done; the first entry tells cases apart."""
+    name = f"{name}, {len(words.training):,} documents"
+    return {"case": name, "rival": rival, "tokens": words.tokens, "steps": steps}
 
 
 def measured(
