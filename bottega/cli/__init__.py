@@ -17,6 +17,8 @@ VERBS = {
     "score": "the probability of a text, or a ranking of candidate sentences",
     "generate": "complete a prompt, streaming",
     "classify": "the label of a text, with the probability of each",
+    "lineage": "compare models with their ancestors on the same data: text, sentiment, translation",
+    "average": "one model from the last checkpoints of a run",
     "translate": "translate texts, files or standard input",
     "show": "draw what a run or a model does: curves, attention and more",
     "plan": "parameters, FLOPs, memory, time and cost of a preset before training it",

@@ -39,7 +39,7 @@ def read_run(run: Path) -> dict[str, dict[str, list[float]]]:
             raise InputError(f"{path}, line {number}: not a line of curves; remove it") from None
         if kind in columns:
             numbers = values | values.pop("values", {})
-            for name in ("step", "seconds", "loss", "bits_per_byte"):
+            for name in ("step", "seconds", "tokens", "loss", "bits_per_byte"):
                 if name in numbers:
                     columns[kind].setdefault(name, []).append(float(numbers[name]))
     if not columns["step"]:
