@@ -10,6 +10,7 @@ PICTURES = {
     "curves": "learning curves of runs",
     "states": "what the states of a hidden Markov model emit",
     "words": "a map of Word2Vec's words",
+    "alignment": "which words a translator looked at for each that it wrote",
     "attention": "who looks at whom in a Transformer: a page with every head",
     "topics": "the topics of a run: a page with their map, words and documents",
 }

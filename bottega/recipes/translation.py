@@ -172,6 +172,20 @@ PRESETS: dict[str, Preset] = {
         ),
         TrainingConfig(minutes=1.0, batch_size=128, weight_decay=0.0),
     ),
+    "seq2seq-numbers": _preset(
+        "a small GRU with additive attention that turns numbers in words into digits",
+        Seq2SeqConfig(
+            vocab_size=300,
+            context_length=64,
+            n_embd=64,
+            n_hidden=128,
+            attention="additive",
+            dropout=0.1,
+            source_language="en",
+            target_language="digits",
+        ),
+        TrainingConfig(minutes=1.0, batch_size=128, weight_decay=0.0),
+    ),
     "seq2seq": _preset(
         "GRU encoder and decoder without attention (Sutskever et al., Cho et al. 2014), 384 wide",
         _SEQ2SEQ,
