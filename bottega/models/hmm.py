@@ -2,8 +2,8 @@
 
 Rabiner (1989), "A tutorial on hidden Markov models and selected applications in speech recognition", whose
 three problems are `score` (forward), `decode` (Viterbi) and `fit` (Baum-Welch). All probabilities are kept as
-logs in float64. Sums over states are matrix products, many sequences at a time, scaled by their largest term;
-only where a term would vanish in that are they taken term by term.
+logs in float64, and so are sums over states, many sequences at a time; only where no term could vanish by it
+are they taken of scaled numbers, at the machine's pace (`hmm_steps`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from bottega.errors import InputError
 Number = int | float
 MODEL_TYPE = "bottega-hmm"
 _AT_ONCE = 2**22  # numbers in a table of a batch
-# Nats: e to the minus twice this is still a number, so no product of two such terms becomes zero.
-_SPAN = 340.0
+# Nats: where no move and no symbol is rarer than this, no product of the two under the other states' is zero.
+_SPAN = 150.0
 
 
 @dataclass(frozen=True)
@@ -169,30 +169,22 @@ class HMM:
 
     def log_probs(self, sequence: Any) -> Tensor:
         """Nats of each observation given all before it, (time,): a Gaussian's are log-densities."""
-        ((seen, lengths),) = _batches(_read([sequence], self.config), self.config)
-        alpha, _ = self._forward(self.emissions.log_prob(seen), lengths)
-        return alpha[:, 0].logsumexp(-1).diff(prepend=torch.zeros(1, dtype=torch.float64))
+        (seen,) = _read([sequence], self.config)
+        nats = self.emissions.log_prob(seen)
+        if (scaled := self._scaled(nats)) is not None:
+            from bottega.models import hmm_steps
 
-    def scores(self, sequences: Sequence[Any]) -> Tensor:
-        """The log-probability of each sequence in nats, (sequence,): faster than one by one.
-
-        Raises InputError for an empty sequence among them.
-        """
-        data = _read(sequences, self.config)
-        if len(data) < len(sequences):
-            raise InputError("an empty sequence has no score; leave it out")
-        found = [
-            self._forward(self.emissions.log_prob(seen), lengths)[1]
-            for seen, lengths in _batches(data, self.config)
-        ]
-        order = sorted(range(len(data)), key=lambda i: len(data[i]))  # as the batches are
-        nats = torch.empty(len(data), dtype=torch.float64)
-        nats[torch.tensor(order)] = torch.cat(found)
-        return nats
+            alpha, scale = np.empty(nats.shape), np.empty(len(nats))
+            hmm_steps.forward(
+                self.start.exp().numpy(), self.transition.exp().numpy(), scaled.numpy(), alpha, scale
+            )
+            return torch.from_numpy(np.log(scale)) + nats.amax(-1)
+        reached, _ = self._forward(nats[:, None], torch.tensor([len(nats)]))
+        return reached[:, 0].logsumexp(-1).diff(prepend=torch.zeros(1, dtype=torch.float64))
 
     def posterior(self, sequence: Any) -> Tensor:
         """The probability of each state at each time given the whole sequence: (time, state)."""
-        ((seen, lengths),) = _batches(_read([sequence], self.config), self.config)
+        seen, lengths = _padded(_read([sequence], self.config))
         nats = self.emissions.log_prob(seen)
         alpha, total = self._forward(nats, lengths)
         return (alpha + self._backward(nats, lengths) - total)[:, 0].exp()
@@ -262,7 +254,7 @@ class HMM:
         """
         alpha = [self.start + nats[0]]
         for t in range(1, len(nats)):
-            reached = self._summed(alpha[-1], self.transition) + nats[t]
+            reached = (alpha[-1][:, :, None] + self.transition).logsumexp(1) + nats[t]
             alpha.append(torch.where((t < lengths)[:, None], reached, alpha[-1]))
         return torch.stack(alpha), alpha[-1].logsumexp(-1)
 
@@ -270,53 +262,65 @@ class HMM:
         """β (time, sequence, state), eq. 24-25 in logs."""
         beta = [torch.zeros_like(nats[0])]
         for t in range(len(nats) - 1, 0, -1):
-            after = self._summed(nats[t] + beta[-1], self.transition.T)
+            after = (self.transition + (nats[t] + beta[-1])[:, None, :]).logsumexp(-1)
             beta.append(torch.where((t < lengths)[:, None], after, beta[-1]))
         return torch.stack(beta[::-1])
 
-    @staticmethod
-    def _summed(nats: Tensor, moves: Tensor) -> Tensor:
-        """Log-sums over a state: (sequence, from) and (from, to) → (sequence, to)."""
-        top = nats.amax(-1, keepdim=True).clamp(min=-1e300)  # of a row of zeros in logs too
-        if _deepest(nats - top) > -_SPAN and _deepest(moves) > -_SPAN:
-            return ((nats - top).exp() @ moves.exp()).log() + top
-        return (nats[:, :, None] + moves).logsumexp(1)
+    def _scaled(self, nats: Tensor) -> Tensor | None:
+        """Observations' probabilities under the states (time, state), divided by the largest of each step.
+
+        None where scaling could lose a state that matters later.
+        """
+        scaled = nats - nats.amax(-1, keepdim=True)
+        rarest = min(float(part.amin()) for part in (self.start, self.transition, scaled))
+        return scaled.exp() if rarest > -_SPAN else None
 
     def _iterate(self, data: list[Tensor], prior: Number) -> float:
         """One step of expectation and maximisation; returns the log-likelihood that it began with."""
         start, moves, likelihood = torch.zeros_like(self.start), torch.zeros_like(self.transition), 0.0
         observed, weights = [], []
-        for seen, lengths in _batches(data, self.config):
-            nats = self.emissions.log_prob(seen)
-            alpha, total = self._forward(nats, lengths)
-            beta = self._backward(nats, lengths)
-            gamma = (alpha + beta - total[:, None]).exp()  # eq. 27
-            real = torch.arange(len(nats))[:, None] < lengths
-            likelihood += float(total.sum())
-            start += gamma[0].sum(0)
-            moves += _moves(alpha, nats + beta - total[:, None], real)
-            observed.append(seen[real])
-            weights.append(gamma[real])
+        for group in _groups(data, self.config):
+            begun, moved, nats, seen, gamma = self._expected(group)
+            start, moves, likelihood = start + begun, moves + moved, likelihood + nats
+            observed.append(seen)
+            weights.append(gamma)
         self.start = _normalised(start + prior, self.start)
-        self.transition = _normalised(moves * self.transition.exp() + prior, self.transition)
+        self.transition = _normalised(moves + prior, self.transition)
         self.emissions = self.emissions.update(torch.cat(observed), torch.cat(weights), prior)
         return likelihood
 
+    def _expected(self, group: list[Tensor]) -> tuple[Tensor, Tensor, float, Tensor, Tensor]:
+        """Expected beginnings and moves, the log-likelihood, observations, their states' probabilities."""
+        joined = torch.cat(group)
+        nats = self.emissions.log_prob(joined)
+        if (scaled := self._scaled(nats)) is not None:
+            from bottega.models import hmm_steps
 
-def _deepest(nats: Tensor) -> float:
-    """The least log of what is not zero."""
-    return float(torch.where(nats.isinf(), 0.0, nats).amin())
-
-
-def _moves(alpha: Tensor, after: Tensor, real: Tensor) -> Tensor:
-    """Eq. 37 summed over time and sequences, without its factor a: (from, to).
-
-    α is divided by its largest state and `after`, which is b · β / P of the step that follows, multiplied by
-    it. The sum with a is at most 1, so what `after` has to be cut to is what only vanishing moves reach.
-    """
-    before, follows = alpha[:-1][real[1:]], after[1:][real[1:]]
-    top = before.amax(-1, keepdim=True)
-    return (before - top).exp().T @ (follows + top).clamp(max=2 * _SPAN).exp()
+            begun, moved = np.zeros(len(self.start)), np.zeros(self.transition.shape)
+            gamma, transition = np.empty(nats.shape), self.transition.exp()
+            starts = np.cumsum([0, *map(len, group)])
+            likelihood = hmm_steps.expect(
+                self.start.exp().numpy(), transition.numpy(), scaled.numpy(), starts, begun, moved, gamma
+            )
+            likelihood += float(nats.amax(-1).sum())
+            return (
+                torch.from_numpy(begun),
+                torch.from_numpy(moved) * transition,
+                likelihood,
+                joined,
+                torch.from_numpy(gamma),
+            )
+        seen, lengths = _padded(group)
+        nats = self.emissions.log_prob(seen)
+        alpha, total = self._forward(nats, lengths)
+        beta = self._backward(nats, lengths)
+        gammas = (alpha + beta - total[:, None]).exp()  # eq. 27
+        real = torch.arange(len(nats))[:, None] < lengths
+        moves = torch.zeros_like(self.transition)
+        for t in range(1, len(nats)):  # eq. 37, summed over time
+            move = alpha[t - 1][:, :, None] + self.transition + (nats[t] + beta[t])[:, None, :]
+            moves += (move - total[:, None, None])[real[t]].exp().sum(0)
+        return gammas[0].sum(0), moves, float(total.sum()), seen[real], gammas[real]
 
 
 def _normalised(counts: Tensor, before: Tensor) -> Tensor:
@@ -353,10 +357,14 @@ def _read(sequences: Sequence[Any], config: HMMConfig) -> list[Tensor]:
     return read
 
 
-def _batches(data: list[Tensor], config: HMMConfig) -> Iterator[tuple[Tensor, Tensor]]:
-    """Sequences of like length together, padded: (time, sequence, …) and their lengths."""
+def _groups(data: list[Tensor], config: HMMConfig) -> Iterator[list[Tensor]]:
+    """Sequences of like length together, as many as a table of states at all their steps may hold."""
     ordered = sorted(data, key=len)
     width = max(1, _AT_ONCE // (config.n_states * max(config.n_states, len(ordered[-1]))))
     for first in range(0, len(ordered), width):
-        chosen = ordered[first : first + width]
-        yield torch.nn.utils.rnn.pad_sequence(chosen), torch.tensor([len(one) for one in chosen])
+        yield ordered[first : first + width]
+
+
+def _padded(group: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Sequences side by side, (time, sequence, …), and their lengths."""
+    return torch.nn.utils.rnn.pad_sequence(group), torch.tensor([len(one) for one in group])

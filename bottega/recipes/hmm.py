@@ -24,6 +24,7 @@ LETTERS = " abcdefghijklmnopqrstuvwxyz"
 FEATURES = ("length, log characters", "wordiness, log-odds of letters")
 PIECE = 256  # symbols: sequences of like length are computed together
 TOKENIZER_TEXT = 4_000_000  # characters from which a vocabulary is learnt
+FIRST = 60  # iterations of each start, where there are several
 HELD_OUT = 500_000  # tokens, at most, of which the score is reported
 
 
@@ -39,11 +40,13 @@ class BaumWelch:
     """Added to every count of a move or a symbol, so that what was not seen stays possible."""
     symbols: int = 1_000_000
     """How many symbols (letters, lines) are learnt from, at most; what takes time is their number."""
+    starts: int = 1
+    """Random models that begin, of which the likeliest after some iterations goes on: maxima are local."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.iterations < 1 or self.symbols < 1 or self.seed < 0:
-            raise InputError("iterations and symbols are at least 1, and the seed at least 0")
+        if min(self.iterations, self.symbols, self.starts) < 1 or self.seed < 0:
+            raise InputError("iterations, symbols and starts are at least 1, and the seed at least 0")
         if not 0 <= self.prior < math.inf or not math.isfinite(self.tolerance):
             raise InputError(f"the prior is 0 or more and finite, not {self.prior}")
 
@@ -59,7 +62,7 @@ def train_text(
     write_symbols(out, [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)])
     some = list(_up_to(held, HELD_OUT))
     size = sum(len(tokenizer.decode_bytes(ids[:-1])) for ids in some)
-    bits = -float(model.scores(some).sum()) / math.log(2) / size
+    bits = -sum(map(model.score, some)) / math.log(2) / size
     return f"{out}: {model.config.n_states} states; held-out bits per byte {bits:.4f} over {size:,} bytes"
 
 
@@ -77,7 +80,7 @@ def train_letters(
     pieces = list(_up_to(_pieces(letters()), training.symbols))
     model = _fit(replace(shape, size=len(LETTERS)), pieces, out, training, on_event)
     write_symbols(out, list(LETTERS))
-    nats = float(model.scores(pieces).sum()) / sum(map(len, pieces))
+    nats = sum(map(model.score, pieces)) / sum(map(len, pieces))
     return f"{out}: {-nats / math.log(2):.4f} bits a letter; `bottega show states {out} --out states.png`"
 
 
@@ -110,8 +113,9 @@ def _fit(
         raise InputError(f"{out} is a file; name a folder for the model")
     if not pieces:
         raise InputError("the documents hold nothing to learn from; give more text")
-    say, begin = _teller(on_event), time.monotonic()
-    model = HMM.drawn(config, pieces, training.seed)
+    say = _teller(on_event)
+    models = [HMM.drawn(config, pieces, training.seed + start) for start in range(training.starts)]
+    model = models[0]
     size = sum(map(len, pieces))
     say(f"{size:,} symbols, {config.n_states} states; at most {training.iterations} iterations")
 
@@ -120,6 +124,13 @@ def _fit(
             say(f"iteration {done} of {total}, {(time.monotonic() - begin) / done:.2f} s each")
 
     try:
+        if len(models) > 1:
+            reached = [one.fit(pieces, FIRST, training.tolerance, training.prior)[-1] for one in models]
+            model = models[reached.index(max(reached))]
+            say(
+                f"{training.starts} starts reached {', '.join(f'{nats / size:.4f}' for nats in reached)} nats"
+            )
+        begin = time.monotonic()
         model.fit(pieces, training.iterations, training.tolerance, training.prior, progress)
     except KeyboardInterrupt:
         model.save_pretrained(out)
@@ -191,7 +202,7 @@ PRESETS: dict[str, Preset] = {
     "hmm-letters": Preset(
         about="two hidden states of English letters: vowels and consonants (Cave & Neuwirth 1980)",
         shape=HMMConfig(2, "categorical", len(LETTERS)),
-        training=BaumWelch(iterations=200, tolerance=1e-7, symbols=100_000),
+        training=BaumWelch(iterations=200, tolerance=1e-7, symbols=50_000, starts=5),
         run=train_letters,
         data=_DOCUMENTS,
         not_offered=("emissions", "size"),

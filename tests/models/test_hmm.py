@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bottega.errors import InputError
+from bottega.models import hmm
 from bottega.models.hmm import HMM, HMMConfig
 
 CONFIG = HMMConfig(3, "categorical", 4)
@@ -89,3 +90,42 @@ def test_bad_input(config: HMMConfig, sequences: list, said: str) -> None:
         HMM.drawn(config, sequences)
     with pytest.raises(InputError, match="needs states"):
         HMMConfig(0, "categorical", 3)
+
+
+@pytest.mark.parametrize("emissions", ["categorical", "gaussian"])
+def test_scaled_numbers_and_logs_take_the_same_steps(emissions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = HMMConfig(3, emissions, 5 if emissions == "categorical" else 2)  # type: ignore[arg-type]
+    rng = np.random.default_rng(0)
+    draw = (
+        (lambda n: rng.integers(0, 5, n)) if emissions == "categorical" else lambda n: rng.normal(size=(n, 2))
+    )
+    sequences = [draw(n) for n in (9, 1, 30)]
+    scaled, logs = (HMM.drawn(config, sequences, seed=1) for _ in range(2))
+    history = scaled.fit(sequences, 5, -1, prior=0.1)
+    one_by_one = scaled.log_probs(sequences[2])
+    monkeypatch.setattr(hmm, "_SPAN", 0.0)  # so that nothing may be scaled
+    assert logs.fit(sequences, 5, -1, prior=0.1) == pytest.approx(history, rel=1e-12)
+    assert torch.allclose(logs.transition, scaled.transition, atol=1e-10)
+    assert torch.allclose(logs.start, scaled.start, atol=1e-10)
+    assert torch.allclose(logs.log_probs(sequences[2]), one_by_one, atol=1e-10)
+    assert float(one_by_one.sum()) == pytest.approx(logs.score(sequences[2]), rel=1e-12)
+
+
+def test_a_state_that_scaling_would_lose_is_kept() -> None:
+    """State 1 is left by ever smaller shares, yet only it can emit what comes last."""
+    log = lambda rows: torch.tensor(rows, dtype=torch.float64).log()  # noqa: E731
+    model = HMM(
+        HMMConfig(2, "categorical", 2),
+        log([0.5, 0.5]),
+        log([[1.0, 0.0], [0.0, 1.0]]),
+        hmm.Categorical(log([[1.0, 0.0], [1e-9, 1 - 1e-9]])),
+    )
+    assert model.score([0] * 100 + [1]) == pytest.approx(math.log(0.5) + 100 * math.log(1e-9), rel=1e-6)
+
+
+def test_a_prior_keeps_the_unseen_possible() -> None:
+    model = HMM.drawn(CONFIG, [SEQUENCE], seed=2)
+    model.fit([[0, 1, 0, 1]] * 3, 20, -1)
+    assert model.score([2]) == -math.inf
+    model.fit([[0, 1, 0, 1]] * 3, 20, -1, prior=0.1)
+    assert -10 < model.score([2]) < 0
