@@ -58,7 +58,7 @@ def _translate(
 
     if n_best > 1 and not json_:
         raise InputError("--n-best is printed with --json only; add it")
-    config = BeamConfig(beam, length_penalty, max_tokens, n_best)
+    config = BeamConfig(beam, length_penalty, max_tokens, n_best=n_best)
     lines = _read(text, file)
     references = _lines(reference) if reference is not None else []
     if reference is not None and len(references) != len(lines):
@@ -121,7 +121,7 @@ def _as_json(translator: Translator, line: str, found: list[Hypothesis]) -> str:
             "text": translator.text(hypothesis),
             "tokens": len(hypothesis.ids),
             "logprob": hypothesis.logprob,
-            "score": hypothesis.score if hypothesis.ids else None,  # of nothing it may be -inf
+            "score": hypothesis.score,
             "finished": hypothesis.finished,
         }
         for hypothesis in found

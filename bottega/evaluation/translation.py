@@ -109,7 +109,6 @@ class ErrorCounts:
     search_errors: int
     model_errors: int
     reference_likelier: int
-    empty: int
     unfinished: int
     mean_score_found: float
     mean_score_reference: float
@@ -121,15 +120,13 @@ def count_errors(found: Sequence[Hypothesis], references: Sequence[Hypothesis]) 
     pairs = list(zip(found, references, strict=True))
     differ = [(ours, theirs) for ours, theirs in pairs if ours.ids != theirs.ids]
     failed = sum(theirs.score > ours.score for ours, theirs in differ)
-    ranked = [(ours, theirs) for ours, theirs in pairs if ours.ids and theirs.ids]
-    means = [sum(h.score for h in side) / len(ranked) for side in zip(*ranked, strict=True)] or [0.0, 0.0]
+    means = [sum(h.score for h in side) / len(side) for side in (found, references)]
     return ErrorCounts(
         len(pairs),
         len(pairs) - len(differ),
         failed,
         len(differ) - failed,
         sum(theirs.logprob > ours.logprob for ours, theirs in differ),
-        sum(not ours.ids for ours, _ in pairs),
         sum(not ours.finished for ours, _ in pairs),
         means[0],
         means[1],

@@ -55,20 +55,24 @@ class Decodes(Protocol[S]):
 class BeamConfig:
     """How to search. Raises InputError for values that make no search.
 
-    A finished hypothesis Y is ranked by log P(Y | X) / |Y| ** length_penalty, <eos> not counted in |Y|. Of
-    the two forms in use (the other is Wu et al. 2016, eq. 14) CTranslate2 has this one. 0 ranks by
-    probability, which favours the short; 1 by the mean of the tokens.
+    A finished hypothesis Y is ranked by log P(Y | X) / |Y| ** length_penalty, <eos> counted in |Y|. Of the
+    two forms in use (the other is Wu et al. 2016, eq. 14) CTranslate2 has this one. 0 ranks by probability,
+    which favours the short; 1 by the mean of the tokens. <eos> is not drawn before `min_tokens` tokens are
+    written; 0 allows the empty translation, which models like more than they should.
     """
 
     beam: int = 5
     length_penalty: float = 1.0
     max_tokens: int = 256
+    min_tokens: int = 1
     n_best: int = 1
 
     def __post_init__(self) -> None:
         for name in ("beam", "max_tokens", "n_best"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.min_tokens <= self.max_tokens:
+            raise InputError(f"min_tokens is {self.min_tokens}; expected 0 to max_tokens, {self.max_tokens}")
         if self.n_best > self.beam:
             raise InputError(f"a beam of {self.beam} cannot give the {self.n_best} best; widen the beam")
         if not 0 <= self.length_penalty < math.inf:
@@ -86,12 +90,6 @@ class Hypothesis:
     logprob: float
     score: float
     finished: bool = True
-
-
-def normalised(logprob: float, length: int, length_penalty: float) -> float:
-    """log P / length ** length_penalty; of an empty translation -inf, unless nothing is normalised."""
-    divisor = float(length) ** length_penalty
-    return logprob / divisor if divisor else -math.inf
 
 
 @torch.no_grad()
@@ -117,7 +115,7 @@ def beam_search(
     tokens = torch.full((n, 1, 1), bos, device=device)
     for length in range(config.max_tokens):
         logits = model.next(tokens[:, :, -1].flatten(), state).float()
-        logits[:, [bos] if pad is None else [bos, pad]] = -math.inf
+        logits[:, _never(bos, pad, eos, length < config.min_tokens)] = -math.inf
         beams = scores.shape[1]
         scores, origins, ids = _candidates(logits, scores, 2 * config.beam)
         ends = (ids == eos) | (length + 1 == config.max_tokens)
@@ -125,7 +123,7 @@ def beam_search(
             end = int(ids[i, k]) == eos
             written = tokens[i, origins[i, k], 1:].tolist() + ([] if end else [int(ids[i, k])])
             logprob = float(scores[i, k])
-            score = normalised(logprob, len(written), config.length_penalty)
+            score = logprob / (length + 1) ** config.length_penalty
             found[searched[i]].append(Hypothesis(written, logprob, score, end))
         # At most `beam` of the candidates end, one a row, so `beam` others go on in their place.
         scores, goes_on = scores.masked_fill(ends, -math.inf).topk(min(config.beam, scores.shape[1]))
@@ -166,8 +164,13 @@ def _done(found: list[Hypothesis], best_open: float, config: BeamConfig) -> bool
     if len(found) < config.n_best:
         return False
     # Log-probabilities only fall, so this is the most that the likeliest open hypothesis can reach.
-    bound = normalised(best_open, config.max_tokens, config.length_penalty)
+    bound = best_open / config.max_tokens**config.length_penalty
     return sorted(h.score for h in found)[-config.n_best] >= bound
+
+
+def _never(bos: int, pad: int | None, eos: int, too_short: bool) -> list[int]:
+    """The tokens that cannot come next."""
+    return [bos, *([] if pad is None else [pad]), *([eos] if too_short else [])]
 
 
 @torch.no_grad()
@@ -179,10 +182,11 @@ def forced_logprobs(
     bos: int,
     eos: int,
     pad: int | None = None,
+    min_tokens: int = 1,
 ) -> list[float]:
     """log P of each target and <eos> after it, in nats: what a search would say of it, had it found it.
 
-    `targets` come without <bos> and <eos>. <bos> and <pad> have no probability, as in `beam_search`.
+    `targets` come without <bos> and <eos>. What `beam_search` never draws has no probability here either.
     """
     state = model.begin(source, source_mask)
     device, width = source.device, max(map(len, targets)) + 1
@@ -192,7 +196,7 @@ def forced_logprobs(
     total = torch.zeros(len(targets), dtype=torch.float64, device=device)
     for t in range(width):
         logits = model.next(before, state).float()
-        logits[:, [bos] if pad is None else [bos, pad]] = -math.inf
+        logits[:, _never(bos, pad, eos, t < min_tokens)] = -math.inf
         before = ids[:, t]
         logprobs = logits.log_softmax(1).gather(1, before[:, None])[:, 0]
         total += logprobs.where(counted[:, t], 0.0)

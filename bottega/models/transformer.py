@@ -271,8 +271,8 @@ class Transformer(nn.Module):
         cache = state.cache
         self._check(cache.length + 1, "target")
         beside = ids.view(len(state.source_mask), -1)
-        position = cache.positions(beside.shape[1])[0, :1]  # one for all
-        x, rotary = self._embed(beside, position, self._target_embedding, "target")
+        positions = cache.positions(beside.shape[1])[:1]  # the same for every sentence
+        x, rotary = self._embed(beside, positions, self._target_embedding, "target")
         for block, keys_values in zip(self.decoder, state.cross, strict=True):
             x = block.forward(x, keys_values, state.source_mask, rotary, cache)
         cache.advance(1)

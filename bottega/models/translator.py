@@ -18,7 +18,6 @@ from bottega.models.beam_search import (
     Hypothesis,
     beam_search,
     forced_logprobs,
-    normalised,
 )
 from bottega.text.tokenizer import Tokenizer
 
@@ -89,9 +88,10 @@ class Translator:
         for rows in self._batches(texts, encoded, progress):
             source, mask = self._source(encoded, rows)
             words, ids = self.vocabulary, [wanted[row] for row in rows]
-            logprobs = forced_logprobs(self.model, source, mask, ids, words.bos, words.eos, words.pad)
+            special = words.bos, words.eos, words.pad
+            logprobs = forced_logprobs(self.model, source, mask, ids, *special, config.min_tokens)
             for row, target, logprob in zip(rows, ids, logprobs, strict=True):
-                score = normalised(logprob, len(target), config.length_penalty)
+                score = logprob / (len(target) + 1) ** config.length_penalty
                 scored[row] = Hypothesis(target, logprob, score)
         return scored
 

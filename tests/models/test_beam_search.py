@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bottega.errors import InputError
-from bottega.models.beam_search import BeamConfig, Decodes, Hypothesis, State, beam_search, normalised
+from bottega.models.beam_search import BeamConfig, Decodes, Hypothesis, State, beam_search, forced_logprobs
 from bottega.models.transformer import Transformer, TransformerConfig
 
 PAD, BOS, EOS, WORDS = 0, 1, 2, 6
@@ -72,14 +72,19 @@ def sources(n: int, words: int = WORDS, seed: int = 1) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def forced(model: Decodes[State], source: Tensor, mask: Tensor, target: list[int]) -> float:
-    """log P of a target, without <pad> and <bos> in the vocabulary."""
-    state, total = model.begin(source, mask), 0.0
-    for before, after in itertools.pairwise([BOS, *target]):
-        logits = model.next(torch.tensor([before]), state)
-        logits[:, [PAD, BOS]] = -math.inf
-        total += float(logits.log_softmax(1)[0, after])
-    return total
+def forced(model: Decodes[State], source: Tensor, mask: Tensor, targets: list[list[int]]) -> list[float]:
+    """log P of targets of one source, as they stand; <pad>, <bos> and an <eos> at once cannot come."""
+    n, longest = len(targets), max(map(len, targets))
+    state, totals, before = model.begin(source.expand(n, -1), mask.expand(n, -1)), [0.0] * n, [BOS] * n
+    for t in range(longest):
+        logits = model.next(torch.tensor(before), state)
+        logits[:, [PAD, BOS] + [EOS] * (t == 0)] = -math.inf
+        logprobs = logits.log_softmax(1)
+        for i, target in enumerate(targets):
+            if t < len(target):
+                totals[i] += float(logprobs[i, target[t]])
+        before = [target[t] if t < len(target) else EOS for target in targets]
+    return totals
 
 
 @torch.no_grad()
@@ -89,7 +94,7 @@ def plain_search(model: Decodes[State], source: Tensor, mask: Tensor, config: Be
     found: list[Hypothesis] = []
 
     def finish(logprob: float, ids: list[int], ended: bool) -> None:
-        score = normalised(logprob, len(ids), config.length_penalty)
+        score = logprob / (len(ids) + ended) ** config.length_penalty
         found.append(Hypothesis(ids, logprob, score, ended))
 
     for step in range(1, config.max_tokens + 1):
@@ -98,7 +103,7 @@ def plain_search(model: Decodes[State], source: Tensor, mask: Tensor, config: Be
             state = model.begin(source, mask)
             for id in [BOS, *ids]:
                 logits = model.next(torch.tensor([id]), state)
-            logits[:, [PAD, BOS]] = -math.inf
+            logits[:, [PAD, BOS] + [EOS] * (step == 1)] = -math.inf
             for id, more in enumerate(logits.log_softmax(1)[0].tolist()):
                 if more > -math.inf:
                     candidates.append((logprob + more, [*ids, id]))
@@ -124,12 +129,11 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_of_all_translations(kind, le
         model = MODELS[kind](seed=seed)
         source, mask = sources(1, seed=seed)
         (found,) = beam_search(model, source, mask, config, BOS, EOS, PAD)
-        every = {}
-        for n in range(5):
-            for words in itertools.product(range(3, WORDS), repeat=n):
-                target = [*words, EOS] if n < 4 else [*words]
-                every[words] = forced(model, source, mask, target)
-        score = {w: normalised(logprob, len(w), length_penalty) for w, logprob in every.items()}
+        spaces = (itertools.product(range(3, WORDS), repeat=n) for n in range(1, 5))
+        words = list(itertools.chain(*spaces))
+        targets = [[*w, EOS] if len(w) < 4 else list(w) for w in words]
+        every = dict(zip(words, forced(model, source, mask, targets), strict=True))
+        score = {w: every[w] / min(4, len(w) + 1) ** length_penalty for w in every}
         best = sorted(every, key=lambda w: score[w], reverse=True)[:5]
         assert [tuple(h.ids) for h in found] == best
         for h in found:
@@ -144,7 +148,7 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_of_all_translations(kind, le
 def test_a_batch_finds_what_a_plain_search_finds_sentence_by_sentence(kind, beam, length_penalty):
     model = MODELS[kind](words=12)
     source, mask = sources(4, words=12)
-    config = BeamConfig(beam, length_penalty, max_tokens=8)
+    config = BeamConfig(beam, length_penalty, max_tokens=6)
     for i, (hypothesis,) in enumerate(beam_search(model, source, mask, config, BOS, EOS, PAD)):
         alone = source[i : i + 1, mask[i]], mask[i : i + 1, mask[i]]
         (plain,) = plain_search(model, *alone, config)
@@ -152,7 +156,7 @@ def test_a_batch_finds_what_a_plain_search_finds_sentence_by_sentence(kind, beam
         assert hypothesis.score == pytest.approx(plain.score, abs=1e-4)
         (one,) = beam_search(model, *alone, config, BOS, EOS, PAD)
         assert one[0].ids == hypothesis.ids
-        logprob = forced(model, *alone, hypothesis.ids + [EOS] * hypothesis.finished)
+        (logprob,) = forced(model, *alone, [hypothesis.ids + [EOS] * hypothesis.finished])
         assert hypothesis.logprob == pytest.approx(logprob, abs=1e-4)
 
 
@@ -166,6 +170,24 @@ def test_the_n_best_are_those_of_a_plain_search():
 
 
 @pytest.mark.parametrize("kind", MODELS)
+def test_a_forced_target_has_the_probability_that_a_search_gives_it(kind):
+    model = MODELS[kind](words=12)
+    source, mask = sources(5, words=12)
+    found = [h for (h,) in beam_search(model, source, mask, BeamConfig(3, max_tokens=9), BOS, EOS, PAD)]
+    targets = [*[h.ids for h in found], [5]]
+    source, mask = torch.cat([source, source[:1]]), torch.cat([mask, mask[:1]])
+    logprobs = forced_logprobs(model, source, mask, targets, BOS, EOS, PAD)
+    ended = [[*target, EOS] for target in targets]
+    for i, logprob in enumerate(logprobs):
+        (alone,) = forced(model, source[i : i + 1], mask[i : i + 1], [ended[i]])
+        assert logprob == pytest.approx(alone, abs=1e-4)
+        if i < 5 and found[i].finished:
+            assert logprob == pytest.approx(found[i].logprob, abs=1e-4)
+    assert forced_logprobs(model, source[:1], mask[:1], [[]], BOS, EOS, PAD) == [-math.inf]
+    assert forced_logprobs(model, source[:1], mask[:1], [[]], BOS, EOS, PAD, min_tokens=0)[0] > -math.inf
+
+
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_beam_of_one_is_greedy(kind):
     model = MODELS[kind](words=12)
     source, mask = sources(5, words=12)
@@ -175,7 +197,7 @@ def test_a_beam_of_one_is_greedy(kind):
             state, ids = model.begin(source[i : i + 1], mask[i : i + 1]), [BOS]
             while len(ids) < 10 and ids[-1] != EOS:
                 logits = model.next(torch.tensor(ids[-1:]), state)
-                logits[:, [PAD, BOS]] = -math.inf
+                logits[:, [PAD, BOS] + [EOS] * (len(ids) == 1)] = -math.inf
                 ids.append(int(logits.argmax()))
         assert hypothesis.ids == [id for id in ids[1:] if id != EOS]
 
@@ -198,10 +220,12 @@ def test_what_never_ends_is_cut_off_and_says_so():
     assert [(len(h.ids), h.finished) for (h,) in found] == [(5, False)] * 3
 
 
-def test_an_empty_translation_is_not_preferred_by_its_length():
-    assert normalised(-3.0, 0, 1.0) == -math.inf
-    assert normalised(-3.0, 0, 0.0) == -3.0
-    assert normalised(-3.0, 4, 0.5) == -1.5
+def test_nothing_is_said_only_where_that_is_allowed():
+    model = Recurrent()
+    model.head.bias.data[EOS] = 100.0
+    for least in (0, 1, 3):
+        found = beam_search(model, *sources(3), BeamConfig(3, min_tokens=least), BOS, EOS, PAD)
+        assert [len(h.ids) for (h,) in found] == [least] * 3
 
 
 def test_a_wider_beam_is_seldom_less_probable():
@@ -217,7 +241,15 @@ def test_a_wider_beam_is_seldom_less_probable():
 
 @pytest.mark.parametrize(
     "senseless",
-    [{"beam": 0}, {"max_tokens": 0}, {"n_best": 0}, {"beam": 2, "n_best": 3}, {"length_penalty": -0.1}],
+    [
+        {"beam": 0},
+        {"max_tokens": 0},
+        {"n_best": 0},
+        {"beam": 2, "n_best": 3},
+        {"length_penalty": -0.1},
+        {"min_tokens": -1},
+        {"min_tokens": 9, "max_tokens": 8},
+    ],
 )
 def test_a_senseless_search_is_refused(senseless):
     with pytest.raises(InputError):
