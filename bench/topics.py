@@ -6,7 +6,9 @@
 
 All learn from the same words on one and the same core, one thread each, the rivals right after us, and all
 topics are measured by the same function: a tenth of the documents is held out, half of each tells about the
-other half (`bottega.evaluation.topics`). Preparing the words and compiling our loops are part of no time.
+other half (`bottega.evaluation.topics`). Speed is in seconds of the processor, which other programs do not
+take away; preparing the words and compiling our loops are part of no time. Chains of different seeds end in
+different topics, whose perplexities are some percent apart, so both sides run several.
 """
 
 from __future__ import annotations
@@ -57,8 +59,9 @@ def main() -> None:
     online_bayes(counted(some, words.n_words), np.ones(2), 0.1, OnlineBayes(1))
     curves: dict[str, list[float]] = {}
     for n_topics in options.topics:
-        for row in (gibbs(words, n_topics, options.sweeps), online(words, n_topics, options.passes)):
-            print(row)
+        for method, steps in ((gibbs, options.sweeps), (online, options.passes)):
+            row = mean([method(words, n_topics, steps, seed) for seed in range(options.seeds)])
+            print(row, flush=True)
             name = str(row["case"]).partition(",")[0]
             for who in ("our perplexity", "their perplexity"):
                 curves.setdefault(label(name, who), []).append(float(str(row.get(who, "nan"))))
@@ -77,11 +80,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--topics", type=int, nargs="+", default=[10, 20, 50, 100, 200])
     parser.add_argument("--sweeps", type=int, default=200, help="of the Gibbs samplers")
     parser.add_argument("--passes", type=int, default=20, help="of online Bayes")
+    parser.add_argument("--seeds", type=int, default=3, help="chains; what differs is averaged over them")
     parser.add_argument("--figure", type=Path, help="draw perplexity against the number of topics")
     parser.add_argument("--quick", action="store_true", help="60 documents, 4 topics, 3 sweeps and passes")
     options = parser.parse_args()
     if options.quick:
         options.documents, options.topics, options.sweeps, options.passes = 60, [4], 3, 3
+        options.seeds = 1
     return options
 
 
@@ -96,45 +101,45 @@ def read(data: str, limit: int | None) -> Words:
     return Words(ids, [vocabulary.ids(document) for document in documents[::10]], len(vocabulary))
 
 
-def gibbs(words: Words, n_topics: int, sweeps: int) -> dict[str, object]:
+def gibbs(words: Words, n_topics: int, sweeps: int, seed: int) -> dict[str, object]:
     """Collapsed Gibbs sampling from α = 0.1, which is learnt, and η = 0.01, beside tomotopy."""
-    options, prior = Gibbs(sweeps, average=max(1, sweeps // 5)), np.full(n_topics, 0.1)
-    start = time.perf_counter()
+    options, prior = Gibbs(sweeps, average=max(1, sweeps // 5), seed=seed), np.full(n_topics, 0.1)
+    start = time.process_time()
     weights, alpha, _ = learn_by_gibbs(words.training, words.n_words, prior, 0.01, options)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     row = case(f"Gibbs, {n_topics} topics", "tomotopy", words, sweeps)
     row |= measured(words, "our", weights / weights.sum(0), alpha, sweeps / seconds)
     try:
         import tomotopy
     except ImportError:
         return row | {"rival": "tomotopy is not installed"}
-    rival = tomotopy.LDAModel(k=n_topics, alpha=0.1, eta=0.01, seed=1)
+    rival = tomotopy.LDAModel(k=n_topics, alpha=0.1, eta=0.01, seed=seed + 1)
     for document in words.training:
         rival.add_doc([str(word) for word in document])
-    start = time.perf_counter()
+    start = time.process_time()
     rival.train(sweeps, workers=1)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     topics = np.full((words.n_words, n_topics), 1e-12)
     of_word = np.transpose([rival.get_topic_word_dist(k) for k in range(n_topics)])
     topics[[int(word) for word in rival.used_vocabs]] = of_word
     learnt = np.array(rival.alpha, dtype=float)
-    return compared(row | measured(words, "their", topics, learnt, sweeps / seconds))
+    return row | measured(words, "their", topics, learnt, sweeps / seconds)
 
 
-def online(words: Words, n_topics: int, passes: int) -> dict[str, object]:
+def online(words: Words, n_topics: int, passes: int, seed: int) -> dict[str, object]:
     """Online variational Bayes by scikit-learn's own defaults, beside it."""
     prior, counts = np.full(n_topics, 1 / n_topics), counted(words.training, words.n_words)
-    start = time.perf_counter()
-    weights, _ = online_bayes(counts, prior, 1 / n_topics, OnlineBayes(passes))
-    seconds = time.perf_counter() - start
+    start = time.process_time()
+    weights, _ = online_bayes(counts, prior, 1 / n_topics, OnlineBayes(passes, seed=seed))
+    seconds = time.process_time() - start
     row = case(f"online Bayes, {n_topics} topics", "scikit-learn", words, passes)
     row |= measured(words, "our", weights / weights.sum(0), prior, passes / seconds)
-    rival = LatentDirichletAllocation(n_topics, learning_method="online", max_iter=passes, random_state=1)
-    start = time.perf_counter()
+    rival = LatentDirichletAllocation(n_topics, learning_method="online", max_iter=passes, random_state=seed)
+    start = time.process_time()
     rival.fit(counts)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     topics = rival.components_.T / rival.components_.sum(1)
-    return compared(row | measured(words, "their", topics, prior, passes / seconds))
+    return row | measured(words, "their", topics, prior, passes / seconds)
 
 
 def case(name: str, rival: str, words: Words, steps: int) -> dict[str, object]:
@@ -155,10 +160,18 @@ def measured(
     }
 
 
-def compared(row: dict[str, object]) -> dict[str, object]:
-    """The row, with our speed as a multiple of theirs."""
-    ours, theirs = (float(str(row[f"{who} tokens/s"])) for who in ("our", "their"))
-    return row | {"speed ratio": round(ours / theirs, 2)}
+def mean(rows: Sequence[dict[str, object]]) -> dict[str, object]:
+    """One row of several chains, with our speed as a multiple of theirs."""
+    row: dict[str, object] = {"case": rows[0]["case"], "chains": len(rows)}
+    for name, value in rows[0].items():
+        row[name] = value
+        if name.startswith(("our", "their")):
+            average = float(np.mean([float(str(one[name])) for one in rows]))
+            row[name] = round(average) if name.endswith("tokens/s") else round(average, 3)
+    if "their tokens/s" in row:
+        ours, theirs = (float(str(row[f"{who} tokens/s"])) for who in ("our", "their"))
+        row["speed ratio"] = round(ours / theirs, 2)
+    return row
 
 
 def label(case: str, who: str) -> str:

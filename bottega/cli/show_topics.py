@@ -9,7 +9,8 @@ from tyro.conf import FlagCreatePairsOff, Positional, PositionalMetavarFromField
 
 DESCRIPTION = """Write a page with the map, words and documents of topics; any browser opens it, offline.
 
-Example: bottega show topics runs/topics --out page.html"""
+Example: bottega show topics runs/topics --out page.html
+         bottega show topics runs/topics --out map.png"""
 
 
 def main(argv: list[str]) -> None:
@@ -23,10 +24,11 @@ def _show(run: Positional[Path], out: Path) -> None:
 
     Args:
         run: the folder that `bottega train lda` wrote.
-        out: the page to write.
+        out: the page to write, .html; or its map alone, .png, .svg or .pdf.
     """
     import numpy as np
 
+    from bottega.plots.topics_figure import draw_topics
     from bottega.plots.topics_page import Topics, write_topics_page
     from bottega.recipes.topics import read_run
 
@@ -36,5 +38,8 @@ def _show(run: Positional[Path], out: Path) -> None:
     shown = Topics(
         model.topics, model.share(), model.vocabulary.words, counts, read.mixtures, read.titles, read.excerpts
     )
-    write_topics_page(shown, out, title=f"Topics in {run}")
+    if out.suffix in (".html", ".htm"):
+        write_topics_page(shown, out, title=f"Topics in {run}")
+    else:
+        draw_topics(shown, out)
     print(out)
