@@ -15,7 +15,7 @@ from bottega.training.config import BUDGETS
 if TYPE_CHECKING:
     from bottega.recipes.preset import Preset
 
-DESCRIPTION = """Train a preset; `--list` shows them all, with the data that each takes.
+DESCRIPTION = """Train a preset; `--list` shows them all, with the data that each takes (with --json for programs).
 
 Example: bottega train modern-5m --data data/shakespeare --out runs/first --minutes 10
          bottega train modern-5m --data data/books=0.8 data/code=0.2 --out runs/both --minutes 10
@@ -27,7 +27,9 @@ The same command goes on with a run that was stopped. Any field of the model's s
 def main(argv: list[str]) -> None:
     """List the presets, or train one."""
     if "--list" in argv:
-        print(_presets())
+        from bottega.cli.train_list import listing
+
+        print(listing(as_json="--json" in argv))
         return
     # Which fields there are follows from the preset, so it is read first.
     name = argv[0] if argv and not argv[0].startswith("-") else None
@@ -99,21 +101,3 @@ def _chosen(values: Any, given: Any) -> Any:
     if set(BUDGETS) <= set(changed) and all(changed[name] is None for name in BUDGETS):
         changed |= {name: getattr(values, name) for name in BUDGETS}
     return (values if isinstance(values, type) else type(values))(**changed)
-
-
-def _presets() -> str:
-    from bottega.models.gpt import GPTConfig
-    from bottega.recipes.gpt import count_parameters
-    from bottega.recipes.presets import PRESETS
-
-    rows = [("preset", "parameters", "what", "minutes", "expected")]
-    for name, one in PRESETS.items():
-        size = f"{count_parameters(one.shape):,}" if isinstance(one.shape, GPTConfig) else ""
-        minutes = "" if one.minutes is None else f"{one.minutes:g}"
-        rows.append((name, size, one.about, minutes, one.expected))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    aligned = [
-        [name.ljust(widths[0]), size.rjust(widths[1]), about.ljust(widths[2]), *rest]
-        for name, size, about, *rest in rows
-    ]
-    return "\n".join("  ".join(cells).rstrip() for cells in aligned)

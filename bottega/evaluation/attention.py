@@ -74,9 +74,12 @@ def _bert(model: BERT | BERTClassifier, tokenizer: WordPiece, text: str, target:
 def _translation(model: Any, path: str | Path, text: str, target: str | None) -> Attention:
     tokenizer = load_tokenizer(path)
     words = Vocabulary.of(tokenizer)
-    written = Translator(model, tokenizer).translate([text])[0] if target is None else target
     source = [*tokenizer.encode(text.strip()), words.eos]
-    reads = [words.bos, *tokenizer.encode(written.strip())]
+    if target is None:
+        (found,) = Translator(model, tokenizer).search([text])
+        reads = [words.bos, *found[0].ids][: model.config.context_length]
+    else:
+        reads = [words.bos, *tokenizer.encode(target.strip())]
     maps = model.attention(torch.tensor(source), torch.tensor(reads))
     return Attention(maps, token_texts(tokenizer, source), token_texts(tokenizer, reads))
 

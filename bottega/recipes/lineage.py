@@ -54,7 +54,7 @@ def run_each(
         if done.is_file():
             rows[name] = json.loads(done.read_text(encoding="utf-8"))
             continue
-        left = duration(60 * minutes * sum(not (out / n / "result.json").is_file() for n in jobs))
+        left = duration(60.0 * minutes * sum(not (out / n / "result.json").is_file() for n in jobs))
         console.rule(f"{number + 1} of {len(jobs)}: {name} · at most {left} of training left")
         rows[name] = job(out / name)
         write_json(done, rows[name])

@@ -23,7 +23,6 @@ from bottega.errors import InputError
 from bottega.evaluation.translation import Bucket, bleu_by_length, corpus_scores
 from bottega.models.beam_search import BeamConfig
 from bottega.models.load import load, load_tokenizer
-from bottega.models.seq2seq import Seq2SeqConfig
 from bottega.models.translator import Translator
 from bottega.plots.lineage import draw_lengths
 from bottega.recipes.lineage import Row, markdown, run_each, same_names, settle, trained
@@ -33,7 +32,6 @@ from bottega.training.config import TrainingConfig
 from bottega.training.progress import Display
 
 NAMES = {"rnn": "RNN (GRU)", "attention": "RNN + attention", "transformer": "Transformer"}
-RECURRENT = TrainingConfig(minutes=1.0, batch_size=256, warmup_steps=200)
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,14 @@ def lineage_translation(out: Path, task: Task, minutes: float, console: Console 
 
 
 def _systems(task: Task) -> dict[str, tuple[Any, TrainingConfig]]:
-    """Each system's shape, for these languages, and how it is trained."""
-    transformer = find("transformer-numbers" if task.vocab_size < 1000 else "transformer-tiny")
-    width = transformer.shape.n_embd
-    recurrent = Seq2SeqConfig(n_embd=width, n_hidden=3 * width, dropout=transformer.shape.dropout)
-    systems = {
-        "rnn": (recurrent, RECURRENT),
-        "attention": (replace(recurrent, attention="additive"), RECURRENT),
-        "transformer": (transformer.shape, transformer.training),
+    """Each system's shape, for these languages, and how it is trained: those of the presets."""
+    small = task.vocab_size < 1000
+    recurrent = find("seq2seq-numbers" if small else "seq2seq")
+    transformer = find("transformer-numbers" if small else "transformer-tiny")
+    shapes = {
+        "rnn": replace(recurrent.shape, attention="none"),
+        "attention": replace(recurrent.shape, attention="additive"),
+        "transformer": transformer.shape,
     }
     fields = {
         "vocab_size": task.vocab_size,
@@ -100,7 +98,10 @@ def _systems(task: Task) -> dict[str, tuple[Any, TrainingConfig]]:
         "source_language": task.source_language,
         "target_language": task.target_language,
     }
-    return {name: (replace(shape, **fields), training) for name, (shape, training) in systems.items()}
+    return {
+        name: (replace(shape, **fields), (transformer if name == "transformer" else recurrent).training)
+        for name, shape in shapes.items()
+    }
 
 
 def _translator(

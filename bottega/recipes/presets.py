@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from bottega.recipes import classification, gpt, hmm, recurrent, sentence_encoder, topics, translation, words
+from bottega.recipes import (
+    classification,
+    gpt,
+    hmm,
+    recurrent,
+    sentence_encoder,
+    topics,
+    translation,
+    words,
+)
 from bottega.recipes.preset import Preset
 
-PRESETS: dict[str, Preset] = {
-    **classification.PRESETS,
-    **gpt.PRESETS,
-    **hmm.PRESETS,
-    **recurrent.PRESETS,
-    **sentence_encoder.PRESETS,
-    **topics.PRESETS,
-    **translation.PRESETS,
-    **words.PRESETS,
+FAMILIES: dict[str, dict[str, Preset]] = {
+    "GPT": gpt.PRESETS,
+    "recurrent language models": recurrent.PRESETS,
+    "hidden Markov models": hmm.PRESETS,
+    "word vectors": words.PRESETS,
+    "topic models": topics.PRESETS,
+    "classifiers": classification.PRESETS,
+    "sentence encoders": sentence_encoder.PRESETS,
+    "translators": translation.PRESETS,
 }
+PRESETS: dict[str, Preset] = {name: one for family in FAMILIES.values() for name, one in family.items()}
 
 
 def find(name: str) -> Preset:

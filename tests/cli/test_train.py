@@ -93,9 +93,14 @@ def test_list_shows_every_preset(capsys) -> None:
     from bottega.recipes.presets import PRESETS
 
     assert run(["train", "--list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == list(PRESETS)
-    assert "1,557,611,200" in lines[1 + list(PRESETS).index("gpt2-1.5b")]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert [words[0] for words in lines if words[0] in PRESETS] == list(PRESETS)
+    assert next(words for words in lines if words[0] == "gpt2-1.5b")[1] == "1,557,611,200"
+    assert run(["train", "--list", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["name"] for row in rows] == list(PRESETS)
+    assert all(row["about"] and row["data"] and row["family"] for row in rows)
+    assert {row["minutes"] for row in rows} == {one.minutes for one in PRESETS.values()}
 
 
 def test_help_has_an_example(capsys) -> None:
