@@ -48,5 +48,5 @@ def _show(
         chosen = list(islice((word for word in loaded.words if content(word) == [word]), most_frequent))
     method = method or ("pca" if len(chosen) <= 30 else "tsne")
     rows = [loaded.number(word) for word in chosen]
-    draw_words(flatten(loaded.vectors[rows], method), chosen, out, f"{model}, {method}")
+    draw_words(flatten(loaded.vectors[rows], method), chosen, out)
     print(out)

@@ -37,7 +37,7 @@ def flatten(
     return np.asarray(plane, dtype=np.float64)
 
 
-def draw_words(plane: NDArray[np.float64], words: Sequence[str], out: Path, title: str = "") -> None:
+def draw_words(plane: NDArray[np.float64], words: Sequence[str], out: Path) -> None:
     """Write the words at their places (word, 2) into a picture: PNG, SVG or PDF by its ending."""
     from matplotlib.figure import Figure
 
@@ -46,7 +46,6 @@ def draw_words(plane: NDArray[np.float64], words: Sequence[str], out: Path, titl
     axes.scatter(plane[:, 0], plane[:, 1], s=14, color="#0072B2", alpha=0.7)
     for word, place in zip(words, plane, strict=True):
         axes.annotate(word, place, xytext=(4, 3), textcoords="offset points", fontsize=9)
-    axes.set_title(title)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.margins(0.08)
