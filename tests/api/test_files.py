@@ -102,6 +102,8 @@ def test_files_of_lines_are_read_line_by_line(files: openai.resources.Files, sto
         b"\xff\n",
         b"NaN\n",
         b"[" * 10**5 + b"\n",
+        json.dumps(good | {"metadata": 1}).replace("1}", "1e999}").encode() + b"\n",
+        json.dumps(good | {"metadata": 1}).replace("1}", "[" * 70 + "]" * 70 + "}").encode() + b"\n",
         {},
         {first: 3},
     ]

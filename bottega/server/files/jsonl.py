@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from bottega.server.errors import ApiError
+from bottega.server.guard.json_bodies import JsonFault, read_json
 
 Line = dict[str, Any]
 
@@ -53,20 +53,12 @@ def read_lines(file: IO[bytes]) -> Iterator[tuple[int, Line]]:
 
 def _parse(number: int, raw: bytes) -> Line:
     try:
-        line = json.loads(raw, parse_constant=_no_constant)
-    except UnicodeDecodeError:
-        raise _refusal(number, "it is not UTF-8") from None
-    except RecursionError:
-        raise _refusal(number, "it is nested too deep") from None
-    except ValueError as error:
-        raise _refusal(number, f"it is not JSON ({str(error).split(';')[0]})") from None
+        line = read_json(raw)
+    except JsonFault as fault:
+        raise _refusal(number, f"it {fault}") from None
     if not isinstance(line, dict):
         raise _refusal(number, "expected a JSON object")
     return line
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _refusal(number: int, fault: str) -> ApiError:

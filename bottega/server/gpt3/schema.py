@@ -13,6 +13,7 @@ from bottega.server.schema import Completion, CompletionRequest, Text, Usage
 Words = Annotated[Text, Field(min_length=1)]
 Pair = Annotated[list[Words], Field(min_length=2, max_length=2)]
 Bias = dict[str, Annotated[float, Field(ge=-100, le=100)]]
+Ranked = Annotated[int, Field(ge=1, le=1000)]  # documents of a file; the model reads every one of them
 Expandable = Literal["completion", "file"]
 
 
@@ -55,7 +56,7 @@ class SearchRequest(_Body):
     query: Words
     documents: Annotated[list[Text], Field(min_length=1, max_length=200)] | None = None
     file: str | None = Field(None, description="A file of purpose search, or answers.")
-    max_rerank: int | None = Field(None, ge=1, description="With a file: 200 documents by default.")
+    max_rerank: Ranked | None = Field(None, description="With a file: 200 documents by default.")
     return_metadata: bool | None = Field(None, description="With a file: each document's metadata.")
     user: str | None = None
 
@@ -103,7 +104,7 @@ class ClassificationRequest(_FewShotRequest):
     labels: Annotated[list[Words], Field(min_length=2, max_length=200)] | None = Field(
         None, description="The labels to choose from; those of the examples by default."
     )
-    max_examples: int | None = Field(None, ge=1, description="With a file: 200 examples by default.")
+    max_examples: Ranked | None = Field(None, description="With a file: 200 examples by default.")
 
 
 class AnswerRequest(_FewShotRequest):
@@ -115,7 +116,7 @@ class AnswerRequest(_FewShotRequest):
     )
     examples_context: Text = Field(description="The text from which the examples' answers follow.")
     documents: Annotated[list[Text], Field(max_length=200)] | None = None
-    max_rerank: int | None = Field(None, ge=1, description="With a file: 200 documents by default.")
+    max_rerank: Ranked | None = Field(None, description="With a file: 200 documents by default.")
     max_tokens: int | None = Field(None, ge=0, description="16 by default.")
     stop: Text | list[Text] | None = None
     n: int | None = Field(None, ge=1, le=10)

@@ -7,6 +7,7 @@ that the model ranks.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,20 @@ async def search(
     """
     if served.engine.embeds_only:
         return await _nearest(served, query, documents, param, salt)
+    # In a thread: a long text takes its time, and others' tokens would wait for it.
+    prompts, n_asked = await asyncio.to_thread(_prompts, served, query, documents, param)
+    requests = [Request(prompt, _SCORED, score_prompt=True, salt=salt) for prompt in prompts]
+    alone, *behind = [_mean_logprob(step, n_asked) for step in await single_steps(served.engine, requests)]
+    return [
+        Found(document, 100 * math.log1p(math.exp(min(mean - alone, 700.0))))
+        for document, mean in zip(documents, behind, strict=True)
+    ]
+
+
+def _prompts(
+    served: Served, query: str, documents: Sequence[Document], param: str
+) -> tuple[list[list[int]], int]:
+    """The query behind nothing and behind each document, as token ids; how many of them are the query's."""
     encode, end = served.tokenizer.encode, served.tokenizer.end_of_text
     asked = encode(" " + query)
     prompts = [[end, *encode(text + _BEHIND), *asked] for text in ("", *(one.text for one in documents))]
@@ -60,27 +75,28 @@ async def search(
     _check_length(len(prompts[0]), context, "the query", "query")
     for prompt, one in zip(prompts[1:], documents, strict=True):
         _check_length(len(prompt), context, f"document {one.index} with the query", param)
-    requests = [Request(prompt, _SCORED, score_prompt=True, salt=salt) for prompt in prompts]
-    alone, *behind = [_mean_logprob(step, len(asked)) for step in await single_steps(served.engine, requests)]
-    return [
-        Found(document, 100 * math.log1p(math.exp(min(mean - alone, 700.0))))
-        for document, mean in zip(documents, behind, strict=True)
-    ]
+    return prompts, len(asked)
 
 
 async def _nearest(
     served: Served, query: str, documents: Sequence[Document], param: str, salt: str
 ) -> list[Found]:
     """Every document with the cosine of its vector and the query's."""
+    read = await asyncio.to_thread(_texts, served, query, documents, param)
+    requests = [Request(ids, _SCORED, embed=True, salt=salt) for ids in read]
+    asked, *vectors = [step.embedding for step in await single_steps(served.engine, requests)]
+    return [Found(document, _cosine(asked, v)) for document, v in zip(documents, vectors, strict=True)]
+
+
+def _texts(served: Served, query: str, documents: Sequence[Document], param: str) -> list[list[int]]:
+    """The query and each document as token ids."""
     texts = [query, *(one.text for one in documents)]
     read = [served.reads.encode(text) or [served.reads.end_of_text] for text in texts]
     context = served.engine.context_length
     _check_length(len(read[0]), context, "the query", "query")
     for ids, one in zip(read[1:], documents, strict=True):
         _check_length(len(ids), context, f"document {one.index}", param)
-    requests = [Request(ids, _SCORED, embed=True, salt=salt) for ids in read]
-    asked, *vectors = [step.embedding for step in await single_steps(served.engine, requests)]
-    return [Found(document, _cosine(asked, v)) for document, v in zip(documents, vectors, strict=True)]
+    return read
 
 
 def _cosine(one: Sequence[float], other: Sequence[float]) -> float:

@@ -33,8 +33,12 @@ async def tokenize(request: Request, body: TokenizeRequest) -> Tokens:
     served = _chosen(request, body.model)
     tokenizer = served.reads
     special = bool(body.parse_special) or body.prompt in tokenizer.special_tokens
-    ids = await asyncio.to_thread(tokenizer.encode, body.prompt, encode_special_tokens=special)
-    texts = [token_text(tokenizer, id) for id in ids] if body.return_token_strs else None
+
+    def read() -> tuple[list[int], list[str] | None]:
+        ids = tokenizer.encode(body.prompt, encode_special_tokens=special)
+        return ids, [token_text(tokenizer, id) for id in ids] if body.return_token_strs else None
+
+    ids, texts = await asyncio.to_thread(read)
     return Tokens(count=len(ids), max_model_len=served.engine.context_length, tokens=ids, token_strs=texts)
 
 
@@ -44,7 +48,7 @@ async def detokenize(request: Request, body: DetokenizeRequest) -> Detokenized:
     served = _chosen(request, body.model)
     for id in {min(body.tokens), max(body.tokens)} if body.tokens else ():
         check_token(id, served, "tokens")
-    return Detokenized(prompt=served.reads.decode(body.tokens))
+    return Detokenized(prompt=await asyncio.to_thread(served.reads.decode, body.tokens))
 
 
 @router.get("/tokenizer_info")
