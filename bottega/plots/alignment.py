@@ -30,7 +30,7 @@ def draw_alignment(
         raise InputError(
             f"weights of shape {weights.shape} do not fit {len(written)} written, {len(source)} read tokens"
         )
-    size = _CELL * len(source) + 1.6, _CELL * len(written) + 1.6
+    size = _CELL * len(source) + 1.1, _CELL * len(written) + 1.1
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     axes = figure.subplots()
     axes.imshow(weights, cmap="gray", vmin=0.0, vmax=1.0, aspect="equal")

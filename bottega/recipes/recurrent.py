@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from bottega.models.recurrent import RecurrentConfig
@@ -28,11 +29,11 @@ def train(
     return summary(pretrain(shape, folders, out, training, on_event))
 
 
-def _preset(about: str, shape: RecurrentConfig) -> Preset:
+def _preset(about: str, shape: RecurrentConfig, training: TrainingConfig = TRAINING) -> Preset:
     return Preset(
         about=about,
         shape=shape,
-        training=TRAINING,
+        training=training,
         run=train,
         data="embedded, documents, or what `bottega data prepare` wrote",
         not_offered=("streams",),  # the batch size
@@ -48,6 +49,8 @@ PRESETS: dict[str, Preset] = {
     "lstm": _preset(
         "LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000): 2 layers of 384",
         RecurrentConfig(VOCABULARY, "lstm", n_hidden=384, dropout=0.1),
+        # After 300 steps 2.01 bits per byte of the embedded text; 2.16 with the default of 0.02.
+        replace(TRAINING, matrix_learning_rate=0.05),
     ),
     "gru": _preset(
         "GRU (Cho et al. 2014): 2 layers of 448",
