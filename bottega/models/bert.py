@@ -41,9 +41,9 @@ class BERTConfig:
     n_embd: int = 768
     n_inner: int | None = None  # default: 4 n_embd
     n_segment: int = 2
-    norm_eps: float = 1e-12
+    norm_eps: int | float = 1e-12
     mlp: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
-    dropout: float = 0.1
+    dropout: int | float = 0.1
     pad: int = 0  # the id of [PAD], which nothing attends to
 
     def __post_init__(self) -> None:
@@ -234,7 +234,8 @@ class BERTClassifier(_WithEncoder):
         super().__init__()
         if len(classes) < 2:
             raise InputError(f"a classifier needs at least 2 classes, not {len(classes)}")
-        self.config, self.classes = config, list(classes)
+        self.config = config
+        self.classes: Sequence[str] = list(classes)
         self.encoder = BERTEncoder(config)
         self.classifier = nn.Linear(config.n_embd, len(classes))
         self.tokenizer: WordPiece | None = None  # for `predict_proba`; `from_pretrained` reads it
@@ -322,7 +323,9 @@ def read_encoder(path: str | Path) -> BERTEncoder:
     return encoder.eval()
 
 
-def classifier_from(path: str | Path, classes: Sequence[str], dropout: float | None = None) -> BERTClassifier:
+def classifier_from(
+    path: str | Path, classes: Sequence[str], dropout: int | float | None = None
+) -> BERTClassifier:
     """A classifier over a pre-trained encoder, with an untrained last layer, ready for fine-tuning."""
     encoder = read_encoder(path)
     config = encoder.config if dropout is None else replace(encoder.config, dropout=dropout)

@@ -40,11 +40,11 @@ class SentenceEncoderConfig(BERTConfig):
     n_layer: int = 0
     n_head: int = 8
     n_embd: int = 1024
-    dropout: float = 0.0
+    dropout: int | float = 0.0
     pooling: Literal["mean", "cls", "max"] = "mean"
     normalized: bool = True
     max_tokens: int | None = None
-    temperature: float = 0.05
+    temperature: int | float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()

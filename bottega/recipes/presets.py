@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bottega.recipes import (
+    bert,
     classification,
     gpt,
     hmm,
@@ -21,6 +22,7 @@ FAMILIES: dict[str, dict[str, Preset]] = {
     "word vectors": words.PRESETS,
     "topic models": topics.PRESETS,
     "classifiers": classification.PRESETS,
+    "BERT": bert.PRESETS,
     "sentence encoders": sentence_encoder.PRESETS,
     "translators": translation.PRESETS,
 }
