@@ -15,7 +15,7 @@ from bottega.training.config import BUDGETS
 if TYPE_CHECKING:
     from bottega.recipes.preset import Preset
 
-DESCRIPTION = """Train a preset; `--list` shows them all, with the data that each takes (with --json for programs).
+DESCRIPTION = """Train a preset; `--list` shows all, with the data that each takes (--json for programs).
 
 Example: bottega train modern-5m --data data/shakespeare --out runs/first --minutes 10
          bottega train modern-5m --data data/books=0.8 data/code=0.2 --out runs/both --minutes 10

@@ -82,13 +82,16 @@ def trained(run: Path) -> Trained:
     return Trained(steps["seconds"][-1], int(steps["tokens"][-1]), int(steps["step"][-1]), curve)
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers, aligned for the eye too."""
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """A table whose first `texts` columns are text and whose others are numbers, aligned for the eye too."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        first, *rest = zip(cells, widths, strict=True)
-        return "| " + " | ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in rest)]) + " |"
+        padded = [
+            cell.ljust(width) if column < texts else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
 
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|"
-    return "\n".join([line(header), rule, *map(line, rows)])
+    rule = ["-" * (width + 2) if n < texts else "-" * (width + 1) + ":" for n, width in enumerate(widths)]
+    return "\n".join([line(header), f"|{'|'.join(rule)}|", *map(line, rows)])

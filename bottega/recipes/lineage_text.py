@@ -255,4 +255,4 @@ def _table(rows: dict[str, Row], text: Text) -> str:
     ]
     held = f"{len(text.held_out):,} held-out documents, {text.held_out_bytes:,} bytes; "
     corpus = f"{text.train.n_tokens:,} tokens to train on."
-    return f"{markdown(header, cells)}\n\n{held}{corpus}"
+    return f"{markdown(header, cells, texts=2)}\n\n{held}{corpus}"
