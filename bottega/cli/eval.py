@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMetavarFromFieldName, arg
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from bottega.evaluation.scoring import Score
 
 DESCRIPTION = """Bits per byte of one or more models on the same text, the ends of its documents counted;
-or their results in tasks of lm-eval; or how often classifiers are right on labelled texts.
+or their results in tasks of lm-eval; or how often classifiers are right on labelled texts; or
+BLEU of translators on held-out pairs.
 
 Example: bottega eval runs/quickstart runs/longer --data heldout.txt
          bottega eval runs/quickstart --data heldout.txt --fim
          bottega eval runs/quickstart --tasks lambada_openai,piqa --limit 100
-         bottega eval runs/naive-bayes runs/regression --labelled sst2"""
+         bottega eval runs/naive-bayes runs/regression --labelled sst2
+         bottega eval runs/translator --pairs multi30k"""
 
 
 def main(argv: list[str]) -> None:
@@ -37,6 +39,10 @@ def _eval(
     fim: bool = False,
     tasks: tuple[str, ...] = (),
     labelled: str | None = None,
+    pairs: tuple[str, ...] = (),
+    split: Literal["val", "test"] = "test",
+    beam: int = 5,
+    length_penalty: float = 1.0,
     shots: int | None = None,
     include_path: Path | None = None,
     limit: int | None = None,
@@ -52,6 +58,10 @@ def _eval(
         tasks: names of lm-eval's tasks, with commas or spaces between them; needs the package lm-eval.
         labelled: sst2, trec, rte, cb or embedded, whose held-out part classifiers are measured on; or a
             .jsonl, .tsv or .csv file with a text and a label a line, all of it.
+        pairs: sources of pairs, such as multi30k, whose held-out split translators are measured on.
+        split: with --pairs, val or test.
+        beam: with --pairs, how many hypotheses the search keeps.
+        length_penalty: with --pairs, the power of the length that log-probabilities are divided by.
         shots: with --tasks, how many examples go before each question; as the task says by default.
         include_path: with --tasks, a folder with YAML files of further tasks.
         limit: with --tasks, ask only the first so many samples of each.
@@ -65,8 +75,8 @@ def _eval(
 
     if not models:
         raise InputError("name at least one model, such as: bottega eval runs/quickstart --data heldout.txt")
-    if [bool(data), bool(tasks), labelled is not None].count(True) != 1:
-        raise InputError("give one of --data with a text, --tasks with names of tasks, --labelled")
+    if [bool(data), bool(tasks), labelled is not None, bool(pairs)].count(True) != 1:
+        raise InputError("give one of --data with a text, --tasks with names of tasks, --labelled, --pairs")
     if fim and not data:
         raise InputError("--fim goes with --data alone")
     if tasks:
@@ -76,6 +86,11 @@ def _eval(
         raise InputError("--shots, --limit and --include-path go with --tasks")
     if labelled is not None:
         _classify(models, labelled, json_)
+        return
+    if pairs:
+        from bottega.cli.eval_pairs import evaluate_translators
+
+        evaluate_translators(models, pairs, split, beam, length_penalty, json_)
         return
     documents = list(read_documents(data, text_field))
     if fim:

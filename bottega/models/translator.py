@@ -48,6 +48,20 @@ class Translator:
             raise InputError(f"{path}: a {kind} does not translate; name the folder of a translator")
         return cls(model, load_tokenizer(path))
 
+    @property
+    def languages(self) -> tuple[str, str]:
+        """What it reads and what it writes, as its configuration says; InputError where it does not."""
+        config = getattr(self.model, "config", None)
+        source, target = (getattr(config, f"{side}_language", "") for side in ("source", "target"))
+        if not source or not target:
+            raise InputError("config.json does not say source_language and target_language; add them")
+        return source, target
+
+    def fits(self, source: str, target: str) -> bool:
+        """Whether neither side, with its <eos>, exceeds the context."""
+        lengths = map(len, self.tokenizer.encode_batch([source, target]))
+        return self.context_length is None or max(lengths) < self.context_length
+
     def translate(
         self, texts: Sequence[str], config: BeamConfig | None = None, progress: Progress | None = None
     ) -> list[str]:

@@ -148,6 +148,24 @@ def test_wrong_input_is_refused_in_one_line(
     assert word in error and error.count("\n") == 1
 
 
+def test_eval_of_pairs_tells_whose_the_errors_are(folder: str, capsys: Output, tmp_path: Path) -> None:
+    pairs = numbers(1000)
+    target = ["9 9 9" if i % 2 else text for i, text in enumerate(pairs.target)]
+    pairs = Pairs([*pairs.source, "one " * 40], [*target, "1"])
+    records = ({"words": words, "digits": digits} for words, digits in pairs)
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
+    assert run(["eval", folder, "--pairs", str(path), "--json", "--beam", "2"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    counts, n = report["errors"], len(report["translations"])
+    assert counts["same"] + counts["search_errors"] + counts["model_errors"] == n > 1
+    assert counts["model_errors"] > 0 and report["scores"]["sentences"] == n
+    assert run(["eval", folder, "--pairs", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "search errors" in printed and "1–5 words" in printed
+    assert run(["eval", folder, "--pairs", str(path), "--data", "x"]) == 2
+
+
 def test_another_kind_of_model_does_not_translate(capsys: Output, tmp_path: Path) -> None:
     from bottega.models.gpt import GPT, GPTConfig
 
