@@ -8,6 +8,7 @@ from bottega.errors import InputError
 
 PICTURES = {
     "curves": "learning curves of runs",
+    "positions": "how a Transformer is told where a token stands",
     "states": "what the states of a hidden Markov model emit",
     "words": "a map of Word2Vec's words",
     "alignment": "which words a translator looked at for each that it wrote",
