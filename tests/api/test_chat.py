@@ -249,6 +249,22 @@ def test_neutral_values_change_nothing(client: openai.OpenAI) -> None:
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools", "unsupported_value"),
         ({"tools": [TOOL, TOOL]}, "tools", "invalid_value"),
         ({"tools": [TOOL], "functions": [FUNCTION]}, "functions", "invalid_value"),
+        ({"tools": [TOOL | {"type": "custom"}]}, "tools", "unsupported_value"),
+        ({"tools": [TOOL | {"custom": {"name": "x"}}]}, "tools", "unsupported_value"),
+        ({"tools": [TOOL], "function_call": "none"}, "function_call", "invalid_value"),
+        ({"functions": [FUNCTION], "tool_choice": "none"}, "tool_choice", "invalid_value"),
+        ({"functions": [FUNCTION], "parallel_tool_calls": False}, "parallel_tool_calls", "invalid_value"),
+        ({"tools": [TOOL], "tool_choice": {"type": "custom", "function": {"name": "mix"}}},
+         "tool_choice", "unsupported_value"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "mix"},
+          "allowed_tools": {"mode": "auto", "tools": []}}}, "tool_choice", "unsupported_value"),
+        ({"messages": [{"role": "user", "content": [
+            {"type": "text", "text": "x", "image_url": {"url": "http://127.0.0.1:1/a.png"}}]}]},
+         "messages[0].content[0]", "invalid_value"),
+        ({"messages": [{"role": "assistant", "content": "Yes.", "refusal": "No."}]},
+         "messages[0]", "invalid_value"),
+        ({"messages": [{"role": "assistant", "tool_calls": [CALL | {"custom": {}}]}]},
+         "messages[0].tool_calls[0]", "unsupported_value"),
         ({"tool_choice": "required"}, "tool_choice", "invalid_value"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "glue"}}},
          "tool_choice", "invalid_value"),
@@ -267,7 +283,7 @@ def test_what_is_refused(client: openai.OpenAI, fields: dict[str, Any], param: s
 
 def test_models_with_templates_of_their_own(running: Running, tokenizer: Tokenizer) -> None:
     def job(config: dict[str, Any], **fields: Any) -> ChatJob:
-        served = replace(running.served, tokenizer=Tokenizer(json.loads(tokenizer.to_json()), config))
+        served = replace(running.served, reads=Tokenizer(json.loads(tokenizer.to_json()), config))
         body = ChatRequest.model_validate({"model": "bardi", "messages": [USER], "max_tokens": 4} | fields)
         try:
             return ChatJob(body, served)
@@ -292,7 +308,7 @@ def test_models_with_templates_of_their_own(running: Running, tokenizer: Tokeniz
 def test_a_model_that_cannot_chat(running: Running, tokenizer: Tokenizer) -> None:
     definition = json.loads(tokenizer.to_json())
     definition["added_tokens"] = [one for one in definition["added_tokens"] if "im_" not in one["content"]]
-    served = replace(running.served, tokenizer=Tokenizer(definition))
+    served = replace(running.served, reads=Tokenizer(definition))
     body = ChatRequest.model_validate({"model": "bardi", "messages": [USER]})
     with pytest.raises(ApiError, match="no chat template") as refused:
         ChatJob(body, served)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bottega.server.chat.schema import ChatRequest, FunctionSpec, Message, Named
+from bottega.server.chat.schema import ChatRequest, FunctionSpec, Message, Named, ToolChoice
 from bottega.server.completions.reading import check_sampling
 from bottega.server.errors import ApiError
 from bottega.server.grammars import Calls, Function
@@ -24,6 +24,13 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "reasoning_effort": ("none",),
     "verbosity": ("medium",),
     "prompt_cache_retention": ("in_memory",),
+}
+
+# What belongs to the older or the newer name of tools, and what the other name has for it.
+_INSTEAD = {
+    "tool_choice": "the choice is 'function_call' there",
+    "parallel_tool_calls": "functions are called one at a time",
+    "function_call": "the choice is 'tool_choice' there",
 }
 
 
@@ -79,6 +86,8 @@ def _read_message(message: Message, place: str, called: dict[str, int]) -> dict[
         raise refuse("only the assistant refuses or calls functions.")
     content = _read_content(message, place)
     calls = _read_calls(message, place)
+    if message.refusal and (content is not None or calls):
+        raise refuse("the assistant refuses or answers; give 'refusal' or the others, not both.")
     if content is None and not calls:
         if message.role != "assistant":
             raise refuse(f"a message of role {message.role!r} needs 'content'.")
@@ -115,6 +124,10 @@ def _read_content(message: Message, place: str) -> str | None:
         if part.prompt_cache_breakpoint is not None:
             told = "prefixes are cached implicitly; leave out 'prompt_cache_breakpoint'."
             raise ApiError(f"{where}: {told}", where, "unsupported_value")
+        others = part.model_dump(exclude_none=True).keys() - {"type", part.type}
+        if others:
+            told = f"a part of type {part.type!r} has no {min(others)!r}; leave it out."
+            raise ApiError(f"{where}: {told}", where, "invalid_value")
         text = part.text if part.type == "text" else part.refusal
         if text is None:
             raise ApiError(
@@ -129,7 +142,7 @@ def _read_content(message: Message, place: str) -> str | None:
 def _read_calls(message: Message, place: str) -> list[dict[str, Any]]:
     calls = []
     for i, call in enumerate(message.tool_calls or []):
-        if call.function is None:
+        if call.type != "function" or call.function is None or call.custom is not None:
             where = f"{place}.tool_calls[{i}]"
             raise ApiError(f"{where}: only calls of functions are known.", where, "unsupported_value")
         calls.append((call.id, call.function))
@@ -160,28 +173,36 @@ def read_tools(body: ChatRequest) -> Tools:
         raise ApiError(
             "'functions' is the older name of 'tools'; give one of them.", "functions", "invalid_value"
         )
+    newer, older = ("tool_choice", "parallel_tool_calls"), ("function_call",)
+    for given, misfits in (("functions", newer), ("tools", older)):
+        for field in misfits:
+            if getattr(body, given) is not None and getattr(body, field) is not None:
+                message = f"{field!r} does not go with {given!r}; {_INSTEAD[field]}."
+                raise ApiError(message, field, "invalid_value")
     if body.functions is not None:
         return _tools(body.functions, body.function_call or "auto", False, True, "function_call")
     if body.function_call not in (None, "none", "auto"):
         raise ApiError("'function_call' needs 'functions'.", "function_call", "invalid_value")
     specs = []
     for tool in body.tools or []:
-        if tool.function is None:
+        if tool.type != "function" or tool.function is None or tool.custom is not None:
             raise ApiError("Only tools of type 'function' are supported.", "tools", "unsupported_value")
         specs.append(tool.function)
-    choice: str | Named = "auto"
-    allowed = None
-    if isinstance(body.tool_choice, str):
-        choice = body.tool_choice
-    elif body.tool_choice is not None and body.tool_choice.allowed_tools is not None:
-        choice = body.tool_choice.allowed_tools.mode
-        allowed = [_allowed_name(tool) for tool in body.tool_choice.allowed_tools.tools]
-    elif body.tool_choice is not None:
-        if body.tool_choice.function is None:
-            message = "'tool_choice' names no function and no allowed tools."
-            raise ApiError(message, "tool_choice", "unsupported_value")
-        choice = body.tool_choice.function
+    choice, allowed = _choice(body.tool_choice)
     return _tools(specs, choice, body.parallel_tool_calls is not False, False, "tool_choice", allowed)
+
+
+def _choice(given: str | ToolChoice | None) -> tuple[str | Named, list[str] | None]:
+    """How an answer may call functions, and of which the choice is; None: of all."""
+    if given is None or isinstance(given, str):
+        return given or "auto", None
+    named = {name for name in ("function", "custom", "allowed_tools") if getattr(given, name) is not None}
+    if named == {"allowed_tools"} == {given.type} and given.allowed_tools is not None:
+        return given.allowed_tools.mode, [_allowed_name(tool) for tool in given.allowed_tools.tools]
+    if named == {"function"} == {given.type} and given.function is not None:
+        return given.function, None
+    message = "'tool_choice' must be of type 'function' with it alone, or 'allowed_tools' with them alone."
+    raise ApiError(message, "tool_choice", "unsupported_value")
 
 
 def _allowed_name(tool: dict[str, Any]) -> str:
