@@ -59,9 +59,9 @@ class EncodedTitles:
 class PairOptions:
     """Which texts are made a pair. Raises InputError for values that make no sense."""
 
-    titles: float = 0.7
+    titles: int | float = 0.7
     """Share of the pairs whose query is a title; that of the others is another paragraph."""
-    hidden: float = 0.15
+    hidden: int | float = 0.1
     """Share of those in whose paragraph the title's words are left out, so that the rest has to tell."""
     length: int = 64
     """Tokens of a paragraph, cut anywhere."""

@@ -61,11 +61,11 @@ def title_retrieval(
     return {name: _summary(np.concatenate(found)) for name, found in ranks.items()}
 
 
-def tfidf(training: Sequence[str]) -> Similarities:
-    """Cosines of TF-IDF vectors (logarithmic term frequencies), their weights learnt from `training`."""
+def tfidf(documents: Sequence[str]) -> Similarities:
+    """Cosines of TF-IDF vectors (logarithmic term frequencies), whose words and weights are of `documents`."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectors = TfidfVectorizer(sublinear_tf=True).fit(training)
+    vectors = TfidfVectorizer(sublinear_tf=True).fit(documents)
 
     def similarities(queries: list[str], texts: list[str]) -> Floats:
         found: Floats = (vectors.transform(queries) @ vectors.transform(texts).T).toarray()
