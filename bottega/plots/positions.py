@@ -19,7 +19,7 @@ def draw_positions(tables: Mapping[str, Table], products: Mapping[str, Table], o
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * len(tables), 6.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(3.2 * len(tables), 6.2), dpi=100, layout="constrained")
     for column, name in enumerate(tables):
         above, below = (figure.add_subplot(2, len(tables), row * len(tables) + column + 1) for row in (0, 1))
         above.imshow(tables[name].T, aspect="auto", origin="lower", cmap="RdBu_r", interpolation="nearest")
