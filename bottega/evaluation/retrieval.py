@@ -62,7 +62,7 @@ def title_retrieval(
 
 
 def tfidf(documents: Sequence[str]) -> Similarities:
-    """Cosines of TF-IDF vectors (logarithmic term frequencies), whose words and weights are of `documents`."""
+    """Cosines of TF-IDF vectors (logarithmic term frequencies); words and weights are of `documents`."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectors = TfidfVectorizer(sublinear_tf=True).fit(documents)
