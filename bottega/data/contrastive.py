@@ -61,7 +61,7 @@ class PairOptions:
 
     titles: int | float = 0.7
     """Share of the pairs whose query is a title; that of the others is another paragraph."""
-    hidden: int | float = 0.1
+    hidden: int | float = 0.15
     """Share of those in whose paragraph the title's words are left out, so that the rest has to tell."""
     length: int = 64
     """Tokens of a paragraph, cut anywhere."""
