@@ -51,10 +51,11 @@ class Categorical:
         self.table = log_prob  # (state, symbol), nats
 
     @classmethod
-    def drawn(cls, config: HMMConfig, _: Tensor, generator: torch.Generator) -> Categorical:
-        """Near uniform; were all states alike, Baum-Welch could not part them."""
+    def drawn(cls, config: HMMConfig, seen: Tensor, generator: torch.Generator) -> Categorical:
+        """As often as seen, times noise: were the states alike, Baum-Welch would be long in parting them."""
+        counts = torch.bincount(seen, minlength=config.size) + 1.0
         noise = torch.rand(config.n_states, config.size, generator=generator, dtype=torch.float64)
-        return cls((1 + noise).log().log_softmax(-1))
+        return cls((-(1 - noise).log() * counts).log().log_softmax(-1))
 
     def log_prob(self, seen: Tensor) -> Tensor:
         """(…,) symbols → (…, state) nats."""

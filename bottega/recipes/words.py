@@ -39,10 +39,7 @@ def train_words(
     say = _teller(on_event)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the vectors")
-    try:
-        model, corpus = Word2Vec.drawn(read_sentences(data, on_event), shape, training.seed)
-    except InputError as error:
-        raise InputError(f"{', '.join(data)}: {error}") from None
+    model, corpus = Word2Vec.drawn(read_sentences(data, on_event), shape, training.seed)
     say(f"{len(corpus.ids):,} words, {len(model.words):,} different; {training.epochs} readings")
     begin = told = time.monotonic()
 
