@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, gpt: GPT, tokenizer: Tokeni
 def ngram_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> str:
     path = tmp_path_factory.mktemp("ngram")
     document = np.array(tokenizer.encode(TEXT), dtype=np.int32)
-    NgramModel.fit([document] * 3, 3, tokenizer.vocab_size, tokenizer.end_of_text).save(path)
+    NgramModel.fit([document] * 3, 3, tokenizer.vocab_size, tokenizer.end_of_text).save_pretrained(path)
     tokenizer.save(path)
     return str(path)
 

@@ -309,7 +309,7 @@ def half_precision(folder: Path) -> None:
     ],
 )
 def test_a_damaged_folder_is_refused(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
-    NgramModel.fit(random_documents(0), 2, 12, END).save(tmp_path)
+    NgramModel.fit(random_documents(0), 2, 12, END).save_pretrained(tmp_path)
     damage(tmp_path)
     with pytest.raises(InputError, match=message) as caught:
         NgramModel.from_pretrained(tmp_path)
@@ -318,7 +318,7 @@ def test_a_damaged_folder_is_refused(tmp_path: Path, damage: Callable[[Path], ob
 
 def test_saving_replaces_an_ngram_model_and_nothing_else(tmp_path: Path) -> None:
     model = NgramModel.fit(docs([A, B]), 2, 4, END)
-    NgramModel.fit(docs([A]), 1, 4, END).save(tmp_path)
+    NgramModel.fit(docs([A]), 1, 4, END).save_pretrained(tmp_path)
     model.save_pretrained(tmp_path)
     assert NgramModel.from_pretrained(tmp_path).config.order == 2
     other_type(tmp_path)
