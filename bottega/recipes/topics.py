@@ -158,6 +158,8 @@ PRESETS: dict[str, Preset] = {
         training=Gibbs(),
         run=train_topics,
         data=_DATA,
+        minutes=1.3,
+        expected="perplexity 2,310 (completed halves) on wikipedia-good",
     ),
     "lda-online": Preset(
         about="LDA: topics by online variational Bayes",
