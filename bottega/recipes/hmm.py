@@ -205,6 +205,7 @@ PRESETS: dict[str, Preset] = {
         training=BaumWelch(iterations=200, tolerance=1e-7, symbols=50_000, starts=5),
         run=train_letters,
         data=_DOCUMENTS,
+        expected="3.967 bits a letter, on wikitext2-valid",
         not_offered=("emissions", "size"),
     ),
     "hmm-gaussian": Preset(

@@ -83,6 +83,7 @@ PRESETS: dict[str, Preset] = {
         training=Word2VecTraining(),
         run=train_words,
         data=_DATA,
+        expected="42.9 % of 2,086 analogies, on wikipedia-good",
     ),
     "word2vec-cbow": Preset(
         about="Word2Vec, continuous bag of words (Mikolov et al. 2013)",
