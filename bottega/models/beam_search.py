@@ -150,7 +150,10 @@ def _candidates(
     # The best of a sentence are among the best of its rows, so the vocabulary is normalised by one sum
     # a row and never written out as log-probabilities.
     top, ids = logits.topk(min(n, logits.shape[1]))
-    logprobs = scores.flatten()[:, None] + top - logits.logsumexp(1, keepdim=True)
+    # log-sum-exp with the maximum that is known, in place: nobody reads the logits again.
+    top = top - (highest := top[:, :1])
+    total = logits.sub_(highest).exp_().sum(1, keepdim=True).log()
+    logprobs = scores.flatten()[:, None] + top - total
     a_row = top.shape[1]
     candidates = logprobs.view(len(scores), -1)
     best, places = candidates.topk(min(n, candidates.shape[1]))

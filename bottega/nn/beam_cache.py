@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bottega.nn.attention import attention
+
 
 class BeamCache:
     """Keys and values of every token that a sentence's hypotheses ever took, and whose past each is part of.
@@ -56,7 +58,7 @@ class BeamCache:
         self.values[layer, :, :, start : start + n] = v
         seen = torch.cat([self.past, self._itself(n)], 2)[:, None]
         keys, values = self.keys[layer, :, :, : start + n], self.values[layer, :, :, : start + n]
-        return F.scaled_dot_product_attention(q, keys, values, attn_mask=seen)
+        return attention(q, keys, values, seen)
 
     def advance(self, counts: Int[Tensor, " batch"] | int) -> None:
         """Count the new tokens as their hypotheses' past."""
