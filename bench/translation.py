@@ -12,6 +12,7 @@ round; the median counts. Tokens are those of the translations that are returned
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
 import tempfile
@@ -166,7 +167,6 @@ def decoders(bench: Bench, folder: Path) -> tuple[dict[str, Decoder], int]:
         model.save_pretrained(folder / "ours")
         tokenizer.save(folder / "ours")
         export_ctranslate2(folder / "ours", folder / "ctranslate2")
-        import json
 
         names = json.loads((folder / "ctranslate2" / "shared_vocabulary.json").read_text("utf-8"))
         for kind in ("float32", "int8"):
