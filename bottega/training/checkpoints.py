@@ -245,17 +245,19 @@ def _write_companions(folder: Path, tokenizer: Path | None, card: str) -> None:
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
         if not is_wordpiece(tokenizer):  # an encoder's: nothing is generated with it
-            _say_where_texts_end(folder, Tokenizer.load(tokenizer).end_of_text)
+            read = Tokenizer.load(tokenizer)
+            begin = read.special_tokens.get(str(read.config.get("bos_token")), read.end_of_text)
+            _say_where_texts_begin_and_end(folder, begin, read.end_of_text)
     readme = folder / "README.md"
     written = readme.read_text(encoding="utf-8") if readme.exists() else "# A model\n"
     readme.write_text(f"{written.rstrip()}\n\n{card}", encoding="utf-8")
 
 
-def _say_where_texts_end(folder: Path, end_of_text: int) -> None:
-    """Name the token in the model's configuration: other programs stop generating there."""
+def _say_where_texts_begin_and_end(folder: Path, begin: int, end: int) -> None:
+    """Name the tokens in the model's configuration: other programs stop generating there."""
     for path in (folder / "config.json", folder / "generation_config.json"):
         if path.is_file():
-            _say_in(path, {"bos_token_id": end_of_text, "eos_token_id": end_of_text})
+            _say_in(path, {"bos_token_id": begin, "eos_token_id": end})
 
 
 def _say_in(path: Path, values: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -57,6 +58,8 @@ def test_what_is_saved_translates(tmp_path: Path) -> None:
     assert (config.pad, config.bos, config.eos) == tuple(special[n] for n in ("<pad>", "<bos>", "<eos>"))
     assert (config.source_language, config.target_language) == ("en", "digits")
     assert config.vocab_size == tokenizer.vocab_size == 300
+    said = json.loads((tmp_path / "latest" / "config.json").read_text())
+    assert (said["bos_token_id"], said["eos_token_id"]) == (config.bos, config.eos)
     ids = [*tokenizer.encode("forty-two"), config.eos]
     with torch.no_grad():
         state = model.begin(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))
