@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bottega.engine.child import Child
 from bottega.engine.messages import Abort, Add, Progress, Ready, Unfit
-from bottega.engine.request import Overloaded, Request
+from bottega.engine.request import EngineFailed, Overloaded, Request
 from bottega.engine.settings import EngineSettings, Statistics
 from bottega.engine.stream import Stream
 from bottega.errors import BottegaError, InputError, WorkError
@@ -169,7 +169,7 @@ class Engine:
         except Exception as error:  # such as no more files or memory for another process
             log.exception("the engine of %s cannot be kept running", self._folder)
             self._closed = self._closed or WorkError(f"the engine cannot be started: {error}")
-            self._fail(str(self._closed))
+            self._fail(WorkError(str(self._closed)))
 
     def _live(self) -> None:
         """Start the process, pass on what it says, and start it again when it dies."""
@@ -186,10 +186,10 @@ class Engine:
                 was_ready, self.ready, self._child = self.ready, False, None
             how = child.bury()
             if self._closed is not None:  # it was stopped, or cannot serve the model
-                self._fail(str(self._closed))
+                self._fail(WorkError(str(self._closed)))
                 return
             log.error("the engine of %s died (%s)", self._folder, how)
-            self._fail(f"the engine died ({how}) and is being started again")
+            self._fail(EngineFailed(f"the engine died ({how}) and is being started again"))
             deaths = 0 if was_ready else deaths + 1
             if deaths == TRIES:
                 self._closed = WorkError(f"the engine died {TRIES} times while it loaded the model ({how})")
@@ -220,17 +220,17 @@ class Engine:
                     given.append((self._places.pop(id, None), end))
             given += [(self._places.pop(id, None), InputError(why)) for id, why in progress.refused]
             for id, why in progress.failed:
-                given.append((self._places.pop(id, None), WorkError(f"the engine failed: {why}")))
+                given.append((self._places.pop(id, None), EngineFailed(f"the engine failed: {why}")))
             for id in progress.aborted:
                 self._places.pop(id, None)
         _hand_over(given)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, error: WorkError) -> None:
         with self._lock:
             self.statistics = replace(self.statistics, running=0, waiting=0, kv_blocks_used=0)
             places = list(self._places.values())
             self._places.clear()
-        _hand_over([(place, WorkError(reason)) for place in places])
+        _hand_over([(place, error) for place in places])
 
 
 def _hand_over(given: Sequence[tuple[_Place | None, Step | BottegaError]]) -> None:

@@ -21,6 +21,10 @@ class Request:
     salt: str = ""  # whose prompts may share cached prefixes: those under the same salt
 
 
+class EngineFailed(WorkError):
+    """A step broke while the request was under way, by its own fault or that of another in the same step."""
+
+
 class Overloaded(WorkError):
     """The engine's queue is full. `retry_after` is a guess in seconds at when there is room."""
 

@@ -65,7 +65,7 @@ class TfidfRegression:
         self, config: LogisticRegressionConfig, vectorizer: CountVectorizer, model: LogisticRegression
     ) -> None:
         self.config, self.vectorizer, self.model = config, vectorizer, model
-        self.classes: list[str] = [str(name) for name in model.classes_]
+        self.classes: Sequence[str] = [str(name) for name in model.classes_]
 
     @classmethod
     def fit(

@@ -52,7 +52,7 @@ class NaiveBayes:
 
     def __init__(self, config: NaiveBayesConfig, counter: CountVectorizer, model: MultinomialNB) -> None:
         self.config, self.counter, self.model = config, counter, model
-        self.classes: list[str] = [str(name) for name in model.classes_]
+        self.classes: Sequence[str] = [str(name) for name in model.classes_]
 
     @classmethod
     def fit(cls, texts: Sequence[str], labels: Sequence[str], config: NaiveBayesConfig) -> NaiveBayes:

@@ -11,8 +11,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from bottega.engine.request import Overloaded
+from bottega.engine.request import EngineFailed, Overloaded
 from bottega.errors import InputError, WorkError
+
+ENGINE_FAILED = "engine_failed"  # the code of a 503 that may come again, and need not
 
 
 class ApiError(Exception):
@@ -98,6 +100,10 @@ def install(app: FastAPI) -> None:
     async def overloaded(_: Request, error: Overloaded) -> JSONResponse:
         later = {"Retry-After": str(math.ceil(error.retry_after))}
         return respond(str(error), 429, None, "rate_limit_exceeded", later)
+
+    @app.exception_handler(EngineFailed)
+    async def broke(_: Request, error: EngineFailed) -> JSONResponse:
+        return respond(str(error), 503, None, ENGINE_FAILED)
 
     @app.exception_handler(WorkError)
     async def failed(_: Request, error: WorkError) -> JSONResponse:

@@ -102,12 +102,12 @@ def client(running: Running) -> openai.OpenAI:
 
 
 @pytest.fixture
-def start_process(folder: Path, tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], str]]]:
+def start_process(folder: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
     """Start `bottega serve` over the state in `tmp_path / "state"`: the process and its URL."""
     started: list[subprocess.Popen[str]] = []
 
-    def start() -> tuple[subprocess.Popen[str], str]:
-        command = [sys.executable, "-m", "bottega", "serve", f"bardi={folder}", "--port", "0"]
+    def start(model: Path = folder) -> tuple[subprocess.Popen[str], str]:
+        command = [sys.executable, "-m", "bottega", "serve", f"bardi={model}", "--port", "0"]
         command += ["--state", str(tmp_path / "state")]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         started.append(process)

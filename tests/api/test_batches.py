@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Iterator
@@ -10,10 +11,13 @@ from typing import Any
 
 import openai
 import pytest
+import torch
 
+from bottega.models.gpt import GPT
 from bottega.server.store import Store
 from bottega.server.store.contents import delete_file
 from bottega.server.store.keys import Used, create_key, list_keys
+from bottega.text.tokenizer import Tokenizer
 
 ENDED = ("completed", "failed", "expired", "cancelled")
 
@@ -251,3 +255,22 @@ def test_a_killed_batch_goes_on_where_it_was(start_process):
     answers = read(client, done.output_file_id)
     assert [one["custom_id"] for one in answers] == [one["custom_id"] for one in asked]
     assert client.files.content(batch.input_file_id).text.count("\n") == 80
+
+
+def test_a_line_that_breaks_every_step_ends_as_an_error_and_takes_no_other_along(
+    start_process, gpt: GPT, tokenizer: Tokenizer, tmp_path: Path
+):
+    model = copy.deepcopy(gpt)
+    with torch.no_grad():
+        model.pos_emb.weight[600:] = torch.nan  # whoever reads so far has no finite logits
+    model.save_pretrained(tmp_path / "poisoned")
+    tokenizer.save(tmp_path / "poisoned")
+    _, url = start_process(tmp_path / "poisoned")
+    client = openai.OpenAI(base_url=url + "/v1", api_key="x", max_retries=0, timeout=30)
+    asked = [request(i) for i in range(12)] + [request(12, prompt=[5] * 700), request(13)]
+    done = wait(client, start(client, asked).id)
+    assert done.status == "completed"
+    assert (done.request_counts.completed, done.request_counts.failed) == (13, 1)
+    (broken,) = read(client, done.error_file_id)
+    assert (broken["custom_id"], broken["response"]["status_code"]) == ("line-12", 503)
+    assert broken["response"]["body"]["error"]["code"] == "engine_failed"

@@ -130,7 +130,7 @@ def test_a_killed_engine_gives_503_and_is_started_again(folder: Path, tmp_path: 
     with serving(folder, tmp_path) as (server, url):
         whole, last_event = asyncio.run(killed(server, url))
         assert whole.status_code == 503
-        assert "service_unavailable" in whole.text
+        assert "engine_failed" in whole.text
         assert "died (signal SIGKILL)" in last_event
         assert httpx.get(url + "/health").status_code == 200
         assert ask(url, max_tokens=4).status_code == httpx.get(url + "/ready").status_code == 503

@@ -21,6 +21,7 @@ from bottega.server.batches.files import (
     fail_without_input,
     write_end,
 )
+from bottega.server.errors import ENGINE_FAILED
 from bottega.server.files.jsonl import Line, read_lines
 from bottega.server.guard.callers import Caller
 from bottega.server.served import Served
@@ -35,6 +36,7 @@ POLL_SECONDS = 2.0  # how often batches of servers that died, or of others' maki
 _SWEEP_SECONDS = 600.0
 _LATER = (429, 503)  # the server is full, or its engine starts again
 _PATIENCE = 30.0  # seconds between two tries, at most
+_FAILURES = 3  # steps that one line may break, or be in when they break, before that is its answer
 
 
 class Batches:
@@ -44,6 +46,7 @@ class Batches:
         self._app, self._store, self._models = app, store, models
         self._me = uuid.uuid4().hex
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._suspects = asyncio.Lock()
         self._woken = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, asyncio.Event] = {}
@@ -179,11 +182,15 @@ class Batches:
                     yield one
 
     async def _answer(self, batch: str, owner: str, number: int, line: Line) -> None:
+        who, failures = Caller.of(owner), 0
         try:
             while True:
-                who = Caller.of(owner)
-                status, headers, body = await in_process.post(self._app, line["url"], line["body"], who)
-                if status not in _LATER:
+                # A line that always breaks its step takes the others in it along. They are suspect too, but
+                # asked one by one: so each of them can show that it was not the one.
+                async with self._suspects if failures else contextlib.nullcontext():
+                    status, headers, body = await in_process.post(self._app, line["url"], line["body"], who)
+                failures += status == 503 and body["error"]["code"] == ENGINE_FAILED
+                if status not in _LATER or failures == _FAILURES:
                     break
                 await asyncio.sleep(min(float(headers.get("retry-after", 1)), _PATIENCE))
         finally:
