@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,12 @@ def test_all_are_scored_on_the_same_documents(prepared: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_bench_of_seconds_writes_its_table_and_resumes(prepared: Path, tmp_path: Path, capsys) -> None:
+def test_a_bench_of_seconds_writes_its_table_and_resumes(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    # An HMM as large as the true GPT would have over a thousand states with so small a vocabulary.
+    small = replace(lineage_text.GPT_SHAPE, n_layer=1, n_embd=64, n_inner=128, context_length=64)
+    monkeypatch.setattr(lineage_text, "GPT_SHAPE", small)
     out = tmp_path / "bench"
     command = ["lineage", "text", "--data", str(prepared), "--minutes", "0.05", "--out", str(out)]
     assert run(command) == 0
