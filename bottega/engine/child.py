@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -29,6 +29,7 @@ class Child:
         )
         self._process.start()
         theirs.close()
+        self._patience, self._hung = settings.step_seconds, False
         self._outbox: SimpleQueue[Add | Abort | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="engine-writer", daemon=True)
         self._writer.start()
@@ -42,11 +43,22 @@ class Child:
         """Tell the engine something; returns at once, and a dead engine hears nothing."""
         self._outbox.put(message)
 
-    def messages(self) -> Iterator[Any]:
-        """What the engine says, until it ends."""
+    def messages(self, awaited: Callable[[], bool]) -> Iterator[Any]:
+        """What the engine says, until it ends; it is killed if silent for too long while `awaited()`."""
+        tick, silent = min(1.0, self._patience / 10), 0.0
         try:
             while True:
-                yield self._connection.recv()
+                # In short waits, so that the sleep of a whole machine does not count as the engine's.
+                if self._connection.poll(tick):
+                    silent = 0.0
+                    yield self._connection.recv()
+                    continue
+                silent = silent + tick if awaited() else 0.0
+                if silent >= self._patience:
+                    self._hung = True
+                    log.error("no step of the engine ended within %g seconds: it is killed", self._patience)
+                    self.kill()
+                    return
         except (EOFError, OSError):
             return
 
@@ -64,6 +76,8 @@ class Child:
         self._connection.close()
         code = self._process.exitcode or 0
         self._process.close()
+        if self._hung:
+            return f"no step ended within {self._patience:g} seconds"
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def _write(self) -> None:

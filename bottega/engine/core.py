@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from collections.abc import Sequence as Listed
 from dataclasses import replace
 
@@ -16,14 +17,14 @@ from bottega.engine.lookup import Lookup
 from bottega.engine.paged_attention import BLOCK
 from bottega.engine.paged_cache import PagedCache, Pass, tokens_that_fit
 from bottega.engine.quantisation import Kind
-from bottega.engine.request import Request
+from bottega.engine.request import NOT_FINITE, EngineFailed, Request
 from bottega.engine.scheduler import Scheduler, Span
 from bottega.engine.sequence import Sequence
 from bottega.engine.settings import EngineSettings, Statistics
 from bottega.engine.weights import pack
 from bottega.errors import InputError
 from bottega.models.gpt import GPT
-from bottega.nn.sampling import Row, choose, raw_logprobs
+from bottega.nn.sampling import NotFinite, Row, choose, raw_logprobs
 from bottega.nn.sampling_params import check_fits
 from bottega.nn.steps import Step, Token
 
@@ -102,7 +103,8 @@ class Core:
     def step(self) -> list[tuple[int, Step]]:
         """One forward pass; the steps that it gave, in order for each request.
 
-        An error leaves the core empty and ready for new requests; those that it had are lost.
+        Who has states or logits that are not finite gets an error as its last step, and nobody else. An
+        error leaves the core empty and ready for new requests; those that it had are lost.
         """
         try:
             with torch.inference_mode():
@@ -117,21 +119,28 @@ class Core:
         if not spans:
             return []
         hidden = self._forward(spans)
+        finite = hidden.isfinite().all(-1).cpu().numpy()
+        steps: list[tuple[int, Step]] = []
         places: list[int] = []  # of the states that are sampled from
         rows: list[Row] = []
         sampled: list[Span] = []
         start = 0
         for span in spans:
             sequence, end = span.sequence, start + span.count
+            after = end + len(span.drafts)
+            if not finite[start:after].all():  # before its keys and values can be found by others
+                steps.append(self._lose(sequence))
+                start = after
+                continue
             if sequence.reads_prompt:
                 self._read(span, hidden[start:end])
             self._scheduler.computed(sequence, span.count)
             if not sequence.pending:
                 sampled.append(span)
                 rows += _rows(span)
-                places += range(end - 1, end + len(span.drafts))
-            start = end + len(span.drafts)
-        return self._sample(sampled, rows, hidden[places]) if sampled else []
+                places += range(end - 1, after)
+            start = after
+        return steps + self._sample(sampled, rows, hidden[places])
 
     def _forward(self, spans: list[Span]) -> Tensor:
         """The states of the spans' tokens, (token, width)."""
@@ -167,25 +176,46 @@ class Core:
                 sequence.scored += self._tokens(logits, following, [sequence.row] * len(following))
 
     def _sample(self, spans: list[Span], rows: list[Row], hidden: Tensor) -> list[tuple[int, Step]]:
+        if not spans:
+            return []
         logits = self._head(hidden)
-        chosen = choose(logits[:, : self._n_tokens], rows, self.end_of_text, self._allowed(spans))
+        try:
+            chosen = choose(logits[:, : self._n_tokens], rows, self.end_of_text, self._allowed(spans))
+        except NotFinite as error:
+            return self._sample_others({*error.rows}, spans, rows, hidden)
         tokens = self._tokens(logits, chosen, rows)
-        steps, start = [], 0
-        for span in spans:
-            end = start + 1 + len(span.drafts)
-            steps += self._take(span, tokens[start:end])
-            start = end
+        steps = []
+        for span, places in _places(spans):
+            steps += self._take(span, [tokens[i] for i in places])
         return steps
+
+    def _sample_others(
+        self, broken: set[int], spans: list[Span], rows: list[Row], hidden: Tensor
+    ) -> list[tuple[int, Step]]:
+        """Give up the sequences of the broken rows, and sample those of the others."""
+        lost: list[tuple[int, Step]] = []
+        kept: list[Span] = []
+        places: list[int] = []
+        for span, own in _places(spans):
+            if broken.isdisjoint(own):
+                kept.append(span)
+                places += own
+            else:
+                lost.append(self._lose(span.sequence))
+        return lost + self._sample(kept, [rows[i] for i in places], hidden[places])
+
+    def _lose(self, sequence: Sequence) -> tuple[int, Step]:
+        self.abort(sequence.id)
+        return sequence.id, Step(None, "stop", error=EngineFailed(NOT_FINITE))
 
     def _allowed(self, spans: list[Span]) -> dict[int, Tensor]:
         """What grammars admit: the number of a row that is sampled from → (vocabulary,)."""
-        masks, start = {}, 0
-        for span in spans:
+        masks = {}
+        for span, places in _places(spans):
             sequence = span.sequence
             if sequence.constraint is not None and sequence.limit:
                 mask = sequence.constraint.allowed(sequence.limit - len(sequence.row.output))
-                masks[start] = torch.from_numpy(mask[: self._n_tokens]).to(self.device)
-            start += 1 + len(span.drafts)
+                masks[places[0]] = torch.from_numpy(mask[: self._n_tokens]).to(self.device)
         return masks
 
     def _constraint(self, grammar: str) -> Constraint:
@@ -224,7 +254,7 @@ class Core:
         if not sequence.limit:
             return Step(None, "length")
         if constraint is not None and constraint.fault:  # found while the token was being chosen
-            return Step(None, "stop", fault=constraint.fault)
+            return Step(None, "stop", error=InputError(constraint.fault))
         if token.id in (self.end_of_text, *sequence.row.params.stop_tokens):
             return Step(None, "stop")
         sequence.take(token.id)
@@ -233,7 +263,7 @@ class Core:
         if constraint is None:
             return Step(token, "length" if last else None)
         if constraint.fault:
-            return Step(None, "stop", fault=constraint.fault)
+            return Step(None, "stop", error=InputError(constraint.fault))
         if constraint.finished or (last and constraint.whole):
             return Step(token, "stop")
         return Step(token, "length" if last else None)
@@ -265,6 +295,15 @@ def _rows(span: Span) -> list[Row]:
         for n in range(1, len(drafts) + 1)
     ]
     return [row, *ahead]
+
+
+def _places(spans: list[Span]) -> Iterator[tuple[Span, range]]:
+    """Where the rows of each span stand among all that are sampled from."""
+    start = 0
+    for span in spans:
+        end = start + 1 + len(span.drafts)
+        yield span, range(start, end)
+        start = end
 
 
 def _n_tokens(tokenizer_json: str) -> int:

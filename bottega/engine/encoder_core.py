@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bottega.engine.request import Request
+import numpy as np
+
+from bottega.engine.request import NOT_FINITE, EngineFailed, Request
 from bottega.engine.settings import EngineSettings, Statistics
 from bottega.errors import InputError
 from bottega.models.sentence_encoder import SentenceEncoder
@@ -55,5 +57,10 @@ class EncoderCore:
             taken.append(id)
             tokens += len(prompt)
         prompts = [self._waiting.pop(id) for id in taken]
-        vectors = self.model.encode_ids(prompts).tolist()
-        return [(id, Step(None, "length", embedding=tuple(v))) for id, v in zip(taken, vectors, strict=True)]
+        return [*zip(taken, map(_step, self.model.encode_ids(prompts)), strict=True)]
+
+
+def _step(vector: np.ndarray) -> Step:
+    if not np.isfinite(vector).all():
+        return Step(None, "stop", error=EngineFailed(NOT_FINITE))
+    return Step(None, "length", embedding=tuple(vector.tolist()))

@@ -1,7 +1,7 @@
 """The engine as the server holds it: a client of the process that owns the model, and its guardian.
 
 It takes token ids and yields tokens; it knows neither text nor HTTP, and imports no torch. When the process
-dies, the requests under way fail, and it is started again.
+dies, or a step does not end, the requests under way fail, and it is started again.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class Engine:
                 if self._stopping.is_set():
                     return
                 child = self._child = Child(str(self._folder), self.settings)
-            for message in child.messages():
+            for message in child.messages(lambda: bool(self._places)):
                 self._take(message)
             with self._lock:
                 was_ready, self.ready, self._child = self.ready, False, None
@@ -216,7 +216,7 @@ class Engine:
                     given.append((self._places.get(id), step))
                 else:
                     self._finished.append(time.monotonic())
-                    end = InputError(step.fault) if step.fault else step
+                    end = step.error or step
                     given.append((self._places.pop(id, None), end))
             given += [(self._places.pop(id, None), InputError(why)) for id, why in progress.refused]
             for id, why in progress.failed:

@@ -21,6 +21,9 @@ class Request:
     salt: str = ""  # whose prompts may share cached prefixes: those under the same salt
 
 
+NOT_FINITE = "the engine failed: the model gives no finite numbers; its weights are damaged or have diverged"
+
+
 class EngineFailed(WorkError):
     """A step broke while the request was under way, by its own fault or that of another in the same step."""
 

@@ -23,12 +23,16 @@ class EngineSettings:
     speculate: int = 0  # tokens drafted a step by looking them up in the text so far; 0: none
     prefix_cache: bool = True  # whether keys and values of prompts are kept for those that begin alike
 
+    step_seconds: float = 300.0  # an engine that is longer at a step is killed and started again
+
     def __post_init__(self) -> None:
         for name, low in (("slots", 1), ("queue", 0), ("chunk", 1), ("speculate", 0)):
             if getattr(self, name) < low:
                 raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}")
         if self.kv_tokens is not None and self.kv_tokens < 1:
             raise InputError(f"kv_tokens must be at least 1, not {self.kv_tokens}")
+        if not 0 < self.step_seconds < float("inf"):
+            raise InputError(f"step_seconds must be a number of seconds above 0, not {self.step_seconds}")
 
 
 DEFAULT = EngineSettings()

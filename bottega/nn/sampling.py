@@ -25,6 +25,14 @@ _LIKELIEST = 1024  # tokens among which top-p is looked for before all are sorte
 _STRETCH = 512  # tokens whose mass is summed up in one go
 
 
+class NotFinite(WorkError):
+    """Logits that are no numbers. `rows` are the numbers of those that have them."""
+
+    def __init__(self, rows: list[int]) -> None:
+        super().__init__("the model's logits are not finite; its weights are damaged or have diverged")
+        self.rows = rows
+
+
 @dataclass(eq=False)
 class Row:
     """One sequence that is being continued: what it asks for and what it holds so far.
@@ -55,13 +63,14 @@ def choose(
 
     `end_of_text` is what min_tokens and ignore_eos keep out besides a row's stop tokens; `allowed` says of
     rows by their number which tokens a grammar admits: there it alone decides about the end. A row's draw
-    depends on its own logits, parameters and history only, never on its companions. Raises WorkError where
-    the logits are not finite: the model's weights are broken.
+    depends on its own logits, parameters and history only, never on its companions. Raises NotFinite where
+    logits are not.
     """
     scores = _edited(logits.float(), rows, end_of_text, allowed or {})
     best = scores.argmax(-1)  # a NaN counts as the greatest
-    if not bool(scores.gather(-1, best[:, None]).isfinite().all()):
-        raise WorkError("the model's logits are not finite; its weights are damaged or have diverged")
+    finite = scores.gather(-1, best[:, None]).isfinite()[:, 0]
+    if not bool(finite.all()):
+        raise NotFinite((~finite).nonzero().flatten().tolist())
     chosen: list[int] = best.tolist()
     warm = [i for i, row in enumerate(rows) if row.params.temperature > 0]
     if warm:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bottega.errors import BottegaError
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -26,4 +28,4 @@ class Step:
     prompt: tuple[Token, ...] = ()  # in the first step only, where the row asked for it
     embedding: tuple[float, ...] = ()  # of the prompt, in the only step of a row that asked for it
     cached: int = 0  # in the first step only: tokens of the prompt that were read for an earlier one
-    fault: str = ""  # in the last step of a row that cannot go on as asked: why
+    error: BottegaError | None = None  # in the last step of a row that cannot go on as asked: why

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher
 
+from bottega.engine import kernels
 from bottega.engine.core import Core
-from bottega.engine.request import Request
+from bottega.engine.request import EngineFailed, Request
 from bottega.engine.settings import EngineSettings
-from bottega.errors import InputError, WorkError
+from bottega.errors import InputError
 from bottega.models.generation import Completion, generate
 from bottega.models.gpt import GPT, GPTConfig
 from bottega.nn.sampling_params import SamplingParams
@@ -286,19 +287,66 @@ def test_without_max_tokens_it_goes_on_to_the_contexts_end(gpt2: GPT, run: Any) 
 
 def test_a_failing_step_empties_the_core_and_the_next_is_served(gpt2: GPT, run: Any) -> None:
     core = core_of(gpt2)
-    kept = core.model.norm.weight.detach().clone()
-    prompt = [1] * 100
+    whole, prompt = core.model.norm, [1] * 100
     core.add(0, Request(prompt, SamplingParams()))
-    with torch.no_grad():
-        core.model.norm.weight.fill_(math.nan)
-    with pytest.raises(WorkError, match="not finite"):
+    core.model.norm = torch.nn.LayerNorm(7)
+    with pytest.raises(RuntimeError, match="shape"):
         core.step()
     assert not core.has_work
-    with torch.no_grad():
-        core.model.norm.weight.copy_(kept)
+    core.model.norm = whole
     params = SamplingParams(temperature=0, max_tokens=3)
     assert run(core, [Request(prompt, params)])[0].ids == alone(gpt2, Request(prompt, params)).ids
     assert core.statistics().prefix_hit_tokens == 0  # nothing that may be broken is kept
+
+
+@pytest.mark.parametrize(
+    ("shape", "name", "with_kernels"),
+    [
+        ("modern", "plain", True),
+        ("modern", "plain", False),
+        ("modern", "speculating", True),
+        ("modern", "not exact", True),
+        ("gpt3-banded", "small cache", True),
+    ],
+)
+def test_a_broken_token_fails_those_who_have_it_and_nobody_else(
+    make_model: Any, run: Any, monkeypatch: Any, shape: str, name: str, with_kernels: bool
+) -> None:
+    if not with_kernels:
+        monkeypatch.setattr(kernels, "library", lambda: None)
+    healthy = make_model(shape) if shape == "modern" else make_model(shape, tied=False)
+    requests = some_requests(8)
+    expected = [alone(healthy, request) for request in requests]
+    damaged = copy.deepcopy(healthy)
+    with torch.no_grad():
+        damaged.tok_emb.weight[END] = math.nan  # which none of the others' prompts holds
+    core = core_of(damaged, SETTINGS[name])
+    longest = max((request.prompt for request in requests), key=len)
+    # They begin like others' prompts, and the last one's end is read in another chunk than its beginning.
+    params = SamplingParams(max_tokens=3)
+    broken = [Request([*longest[:n], END, 1], params) for n in (0, 60, 150)]
+    broken += [Request([*longest, *longest, END, 1], params), replace(broken[1], score_prompt=True)]
+    for _ in range(2):  # what the broken ones leave in the cache does no harm
+        told = run(core, [*broken, *requests])
+        for one in told[: len(broken)]:
+            assert (len(one.steps), type(one.steps[0].error)) == (1, EngineFailed)
+        assert [(t.ids, t.reason) for t in told[len(broken) :]] == [
+            (e.ids, e.finish_reason) for e in expected
+        ]
+    assert core.statistics().kv_blocks_used == 0
+
+
+def test_a_row_whose_logits_alone_are_broken_fails_alone(gpt2: GPT, run: Any) -> None:
+    core = core_of(gpt2, EngineSettings(speculate=3))
+    bias = {5: 0.0}
+    params = SamplingParams(temperature=0, max_tokens=30, ignore_eos=True, seed=0)
+    requests = [Request([n] * 70, params) for n in range(3)]
+    requests[1] = replace(requests[1], params=replace(params, logit_bias=bias))
+    bias[5] = math.nan  # as it stands no request brings it in
+    told = run(core, requests)
+    assert [t.ids for t in (told[0], told[2])] == [alone(gpt2, requests[n]).ids for n in (0, 2)]
+    assert "finite" in str(told[1].steps[-1].error)
+    assert (core.statistics().kv_blocks_used, core.has_work) == (0, False)
 
 
 @pytest.mark.parametrize("weights", ["bf16", "int8", "int4"])
@@ -355,8 +403,8 @@ def test_a_grammar_beyond_the_limits_fails_its_own_request(writer: tuple[Tokeniz
     tangled = replace(request, grammar=LLMatcher.grammar_from_lark(lark))
     failed, free = run(writer[1], [tangled, request])
     assert failed.steps[-1].token is None
-    assert "500" in failed.steps[-1].fault  # what the library says of it
-    assert (len(free.ids), free.reason, free.steps[-1].fault) == (8, "length", "")
+    assert "500" in str(failed.steps[-1].error)  # what the library says of it
+    assert (len(free.ids), free.reason, free.steps[-1].error) == (8, "length", None)
 
 
 def test_stop_tokens_end_the_text_but_not_too_early(gpt2: GPT, run: Any) -> None:

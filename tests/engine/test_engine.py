@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from bottega.engine.engine import Engine
-from bottega.engine.request import Overloaded, Request
+from bottega.engine.request import EngineFailed, Overloaded, Request
 from bottega.engine.settings import EngineSettings
 from bottega.errors import InputError, WorkError
 from bottega.models.generation import generate
@@ -206,6 +206,28 @@ def test_a_killed_engine_fails_its_requests_and_comes_back(engine: Engine) -> No
     assert asyncio.run(killed()) == 5
     assert engine.load == (0, 0)
     assert engine.restarts == before + 1
+
+
+def test_an_engine_that_hangs_is_killed_and_started_again(folder: Path) -> None:
+    engine = Engine.start(folder, EngineSettings(step_seconds=2))
+    short = Request([1], SamplingParams(max_tokens=5, ignore_eos=True))
+
+    async def hung() -> int:
+        await engine.wait_ready()
+        assert engine.pid is not None
+        await asyncio.sleep(3)  # nobody asks anything of it, so that its silence means nothing
+        assert len(await ids(engine, short)) == 5
+        os.kill(engine.pid, signal.SIGSTOP)
+        with pytest.raises(EngineFailed, match="no step ended within 2 seconds"):
+            await asyncio.wait_for(ids(engine, short), 60)
+        await engine.wait_ready()
+        return len(await ids(engine, short))
+
+    try:
+        assert asyncio.run(hung()) == 5
+        assert engine.restarts == 1
+    finally:
+        engine.close()
 
 
 def test_a_model_that_cannot_be_loaded_stays_down_with_the_reason(folder: Path, tmp_path: Path) -> None:
