@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-
-from bottega.errors import InputError
+from bottega.cli.modules import run_module
 
 BENCHES = {
     "text": "n-gram, HMM, RNN, LSTM, GRU and GPT on the same text, in bits per byte",
@@ -12,24 +10,9 @@ BENCHES = {
     "translation": "RNN, RNN with attention and Transformer on the same pairs, in BLEU",
 }
 
-EXAMPLES = """Example: bottega lineage text --data shakespeare --minutes 10 --out runs/lineage
-
-`bottega lineage WHAT --help` explains each with an example."""
+EXAMPLE = "bottega lineage text --data shakespeare --minutes 10 --out runs/lineage"
 
 
 def main(argv: list[str]) -> None:
     """Run the bench that the first argument names, as the others say."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
-        raise SystemExit(0 if argv else 2)
-    what, rest = argv[0], argv[1:]
-    if what not in BENCHES:
-        raise InputError(f"there is no bench {what!r}; expected one of: {', '.join(BENCHES)}")
-    importlib.import_module(f"bottega.cli.lineage_{what}").main(rest)
-
-
-def usage() -> str:
-    """Return the page that `bottega lineage --help` prints."""
-    width = max(map(len, BENCHES))
-    lines = "\n".join(f"  {what:<{width}}  {line}" for what, line in BENCHES.items())
-    return f"usage: bottega lineage WHAT …\n\nCompare models with their ancestors.\n\n{lines}\n\n{EXAMPLES}"
+    run_module("lineage", "Compare models with their ancestors.", BENCHES, EXAMPLE, argv)

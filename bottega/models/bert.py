@@ -262,11 +262,12 @@ class BERTClassifier(_WithEncoder):
         """
         if self.tokenizer is None:
             raise InputError("the classifier has no tokenizer; load it from a folder that holds one")
-        rows = [ids[: self.config.context_length] for ids in self.tokenizer.encode_batch(list(texts))]
+        longest, device = self.config.context_length, self.classifier.weight.device
+        rows = [shortened(ids, longest) for ids in self.tokenizer.encode_batch(list(texts))]
         found = np.zeros((len(rows), len(self.classes)), np.float32)
         with torch.inference_mode():
             for numbers, ids in batches_of(rows, self.config.pad):
-                found[numbers] = self(ids).softmax(-1).float().numpy()
+                found[numbers] = self(ids.to(device)).softmax(-1).float().cpu().numpy()
         return found
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -293,6 +294,11 @@ class BERTClassifier(_WithEncoder):
         return model
 
 
+def shortened(ids: Sequence[int], longest: int) -> list[int]:
+    """A framed text, cut to `longest` tokens, of which the last stays its [SEP]."""
+    return list(ids) if len(ids) <= longest else [*ids[: longest - 1], ids[-1]]
+
+
 def batches_of(
     rows: Sequence[Sequence[int]], pad: int, tokens: int = 8192
 ) -> Iterator[tuple[list[int], Int[Tensor, "batch time"]]]:
@@ -317,8 +323,11 @@ def read_encoder(path: str | Path) -> BERTEncoder:
 
     folder = locate(path)
     _, fields = read_config(folder)
-    encoder = BERTEncoder(BERTConfig(**fields))
-    state = read_state(folder, encoder.state_dict(), optional="pooler.")
+    config = BERTConfig(**fields)
+    with torch.device("meta"):
+        expected = BERTEncoder(config).state_dict()
+    state = read_state(folder, expected, optional="pooler.")
+    encoder = BERTEncoder(config)  # allocated when the file is known to hold so much
     encoder.load_state_dict(state, strict=False)
     return encoder.eval()
 

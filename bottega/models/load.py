@@ -72,11 +72,11 @@ def load(path: str | Path) -> Any:
     folder = resolve(path)
     settings = read_json(folder / "config.json")
     kind, architectures = settings.get("model_type"), settings.get("architectures")
-    if kind in ARCHITECTURES:
+    if kind in [*ARCHITECTURES]:  # a list, for in a damaged file it may be anything
         return GPT.from_pretrained(folder)
     if kind == "bert" and isinstance(architectures, list) and architectures:
         kind = architectures[0]
-    if kind in CLASSES:
+    if isinstance(kind, str) and kind in CLASSES:
         module, _, name = CLASSES[kind].rpartition(".")
         return getattr(import_module(module), name).from_pretrained(folder)
     known = ", ".join([*ARCHITECTURES, *CLASSES])
@@ -103,7 +103,7 @@ def sizes(path: str | Path) -> tuple[int, int]:
     if is_encoder(folder):
         return encoder_sizes(folder)
     hf = read_json(folder / "config.json")
-    if hf.get("model_type") not in ARCHITECTURES:
+    if hf.get("model_type") not in [*ARCHITECTURES]:
         raise InputError(f"{path}: a GPT or a sentence encoder can be served, not a {hf.get('model_type')!r}")
     try:
         config = config_from_huggingface(hf)

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bottega.errors import InputError
-from bottega.models.folders import read_config, read_weights, write_model
+from bottega.models.folders import read_model, write_model
 from bottega.nn.loss import Loss, cross_entropy_of_head
 
 MODEL_TYPE = "bottega-recurrent"
@@ -308,6 +308,4 @@ class RecurrentLM(nn.Module):
     @classmethod
     def from_pretrained(cls, path: str | Path) -> RecurrentLM:
         """Load a folder, for use; InputError where it is damaged or holds another kind of model."""
-        model = cls(read_config(path, MODEL_TYPE, RecurrentConfig))
-        read_weights(path, model)
-        return model.eval()
+        return read_model(path, MODEL_TYPE, RecurrentConfig, cls)

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bottega.errors import InputError
-from bottega.models.bert import BERTConfig, BERTEncoder, batches_of, read_encoder
+from bottega.models.bert import BERTConfig, BERTEncoder, batches_of, read_encoder, shortened
 from bottega.models.folders import read_config, write_model
 from bottega.nn.loss import Loss
 from bottega.text.wordpiece import WordPiece
@@ -124,11 +124,7 @@ class SentenceEncoder(nn.Module):
             raise InputError("the encoder has no tokenizer; load it from a folder that holds one")
         rows = self.tokenizer.encode_batch(list(texts))
         longest = self.config.longest
-        # A framed text keeps its [SEP].
-        return [
-            row if len(row) <= longest else [*row[: longest - self.framed], *row[-1:] * self.framed]
-            for row in rows
-        ]
+        return [shortened(row, longest) if self.framed else row[:longest] for row in rows]
 
     @property
     def framed(self) -> bool:
@@ -176,6 +172,7 @@ class SentenceEncoder(nn.Module):
         """
         from bottega.interop.locate import locate, read_json
         from bottega.interop.sentence import read_layout
+        from bottega.interop.values import number
 
         folder = locate(path)
         layout = read_layout(folder)
@@ -186,7 +183,8 @@ class SentenceEncoder(nn.Module):
         encoder = read_encoder(folder)
         shape = {field.name: getattr(encoder.config, field.name) for field in fields(BERTConfig)}
         cut = None if layout.max_tokens is None else min(layout.max_tokens, shape["context_length"])
-        temperature = read_json(folder / "config.json").get("temperature", SentenceEncoderConfig.temperature)
+        hf = read_json(folder / "config.json")
+        temperature = number(hf, "temperature", SentenceEncoderConfig.temperature)
         config = SentenceEncoderConfig(
             **shape,
             pooling=layout.pooling,
@@ -212,7 +210,7 @@ class SentenceEncoder(nn.Module):
             config = read_config(folder, MODEL_TYPE, SentenceEncoderConfig)
         else:  # as sentence-transformers leaves it
             config = SentenceEncoderConfig(shape[0], 1 << 13, n_embd=shape[1], n_head=1)
-        if (config.vocab_size, config.n_embd) != shape:
+        if (config.vocab_size, config.n_embd, config.n_layer) != (*shape, 0):
             raise InputError(f"{folder}: embedding.weight is {shape}, which config.json contradicts")
         with torch.device("meta"):
             model = cls(config, tokenizer)

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bottega.errors import InputError
-from bottega.models.folders import read_config, read_weights, write_model
+from bottega.models.folders import read_model, write_model
 from bottega.models.recurrent import CELLS, Recurrent
 from bottega.nn.dropout import dropout
 from bottega.nn.loss import IGNORE, Loss, cross_entropy_of_head
@@ -282,9 +282,7 @@ class Seq2Seq(nn.Module):
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Seq2Seq:
         """Load a folder, for use; InputError where it is damaged or holds another kind of model."""
-        model = cls(read_config(path, MODEL_TYPE, Seq2SeqConfig))
-        read_weights(path, model)
-        return model.eval()
+        return read_model(path, MODEL_TYPE, Seq2SeqConfig, cls)
 
     def _embed(self, ids: Int[Tensor, "batch time"]) -> Float[Tensor, "time batch embd"]:
         return self._drop(self.embedding(ids.T))

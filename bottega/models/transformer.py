@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bottega.errors import InputError
-from bottega.models.folders import read_config, read_weights, write_model
+from bottega.models.folders import read_model, write_model
 from bottega.nn.attention_maps import recorded
 from bottega.nn.beam_cache import BeamCache
 from bottega.nn.cache import KVCache
@@ -311,11 +311,7 @@ class Transformer(nn.Module):
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Transformer:
         """Load a folder, for use; InputError where it is damaged or holds another kind of model."""
-        with torch.device("meta"):
-            model = cls(read_config(path, MODEL_TYPE, TransformerConfig))
-        model.to_empty(device="cpu")
-        read_weights(path, model)
-        return model.eval()
+        return read_model(path, MODEL_TYPE, TransformerConfig, cls)
 
     @property
     def _target_embedding(self) -> nn.Embedding:

@@ -7,19 +7,16 @@ layer, one head's lines between tokens. A third is the heat map, as Bahdanau et 
 from __future__ import annotations
 
 import base64
-import html
-import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottega.errors import InputError
+from bottega.plots.page import inlined, write_page
 
 # Which tokens look, and at which, by the kind of attention.
 KINDS = {
@@ -51,14 +48,7 @@ def attention_page(
     require_small({name: weights.shape for name, weights in maps.items()})
     order = [name for name in KINDS if name in maps]
     data = {"tokens": tokens, "maps": [_packed(name, maps[name]) for name in order]}
-    parts = {
-        "title": html.escape(title),
-        "style": _part("css"),
-        "script": _part("js"),
-        # Whatever a token spells, the parser of HTML sees no `<` in it.
-        "data": json.dumps(data, ensure_ascii=True).replace("<", "\\u003c"),
-    }
-    return Template(_part("html")).substitute(parts)
+    return inlined("attention", title, data)
 
 
 def write_attention_page(
@@ -69,17 +59,7 @@ def write_attention_page(
     title: str = "Attention",
 ) -> None:
     """Write what `attention_page` returns into a file, whole or not at all."""
-    page = attention_page(maps, source, target, title)
-    draft = out.with_name(f".{out.name}.partial")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _part(ending: str) -> str:
-    return (files("bottega.plots") / "pages" / f"attention.{ending}").read_text(encoding="utf-8")
+    write_page(attention_page(maps, source, target, title), out)
 
 
 def _check(name: str, weights: Weights, tokens: Mapping[str, list[str]]) -> None:

@@ -6,18 +6,15 @@ each other where their words are alike, and a slider orders a topic's words by r
 
 from __future__ import annotations
 
-import html
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 
 from bottega.errors import InputError
+from bottega.plots.page import inlined, write_page
 
 WORDS, DOCUMENTS = 20, 12  # of a topic
 SLIDER = np.linspace(0, 1, 11)  # where the page's slider can stand
@@ -88,25 +85,12 @@ def topics_page(shown: Topics, title: str = "Topics") -> str:
         "words": _word_table(shown, order, sorted({int(word) for chosen in words for word in chosen})),
         "documents": [[shown.titles[document], shown.excerpts[document]] for document in used],
     }
-    parts = {
-        "title": html.escape(title),
-        "style": _part("css"),
-        "script": _part("js"),
-        # Whatever a word spells, the parser of HTML sees no `<` in it.
-        "data": json.dumps(data, ensure_ascii=True).replace("<", "\\u003c"),
-    }
-    return Template(_part("html")).substitute(parts)
+    return inlined("topics", title, data)
 
 
 def write_topics_page(shown: Topics, out: Path, title: str = "Topics") -> None:
     """Write what `topics_page` returns into a file, whole or not at all."""
-    page = topics_page(shown, title)
-    draft = out.with_name(f".{out.name}.partial")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_page(topics_page(shown, title), out)
 
 
 def by_share(share: np.ndarray) -> list[int]:
@@ -160,7 +144,3 @@ def _word_table(shown: Topics, order: Sequence[int], words: Sequence[int]) -> di
         ]
         for word, row in zip(words, joint, strict=True)
     }
-
-
-def _part(ending: str) -> str:
-    return (files("bottega.plots") / "pages" / f"topics.{ending}").read_text(encoding="utf-8")

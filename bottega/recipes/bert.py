@@ -19,7 +19,7 @@ from bottega.data.labelled_batches import LabelledBatches
 from bottega.data.masked import MaskedPairs, Vocabulary
 from bottega.errors import InputError
 from bottega.evaluation.classification import measure_accuracy
-from bottega.models.bert import BERT, BERTConfig, classifier_from
+from bottega.models.bert import BERT, BERTConfig, classifier_from, shortened
 from bottega.models.load import resolve
 from bottega.nn.loss import IGNORE
 from bottega.recipes.preset import Preset
@@ -144,6 +144,8 @@ def finetune_classifier(
 
     Raises what `open_labelled` and `train` raise, and InputError where no BERT is named.
     """
+    if world_from_environment().size > 1:
+        raise InputError("a classifier is fine-tuned by one process here; start it without torchrun")
     if not training.model:
         raise InputError("name the BERT to fine-tune: --model RUN, of `bottega train bert-tiny` or of others")
     taught, held = open_labelled(data, training.text_field, training.label_field)
@@ -161,7 +163,7 @@ def finetune_classifier(
     )
 
     def batches(texts: list[str], labels: list[str], rows: int) -> LabelledBatches:
-        ids = [row[:context] for row in tokenizer.encode_batch(texts)]
+        ids = [shortened(row, context) for row in tokenizer.encode_batch(texts)]
         return LabelledBatches(ids, [number[label] for label in labels], rows, pad, training.seed)
 
     known = [i for i, label in enumerate(held.labels) if label in number]

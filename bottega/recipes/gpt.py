@@ -1,7 +1,8 @@
 """The GPT family: shapes as plain instances of `GPTConfig`, named after the family and the published size.
 
 docs/gpt.md lists them with their exact parameter counts, and says where a paper leaves a choice open or
-contradicts itself. Training replaces `vocab_size` by that of the tokenizer that it is given.
+contradicts itself. Training replaces `vocab_size` by that of the tokenizer: the prepared data's, or one
+that is learnt from the documents, of at most so many tokens.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from bottega.errors import InputError
 from bottega.models.gpt import GPT, GPTConfig
 from bottega.recipes.preset import Preset
+from bottega.recipes.text_shards import DATA, shards_of
 from bottega.training.config import TrainingConfig
 from bottega.training.distributed import world_from_environment
 from bottega.training.events import Listener
@@ -127,8 +129,9 @@ def count_parameters(config: GPTConfig) -> int:
 def train(
     shape: GPTConfig, data: tuple[str, ...], out: Path, training: TrainingConfig, on_event: Listener | None
 ) -> str:
-    """Pre-train a GPT of this shape on prepared shards; return what the run came to."""
-    return summary(pretrain(shape, mixture(data), out, training, on_event))
+    """Pre-train a GPT of this shape on prepared shards or on documents; return what the run came to."""
+    folders = shards_of(data, out, shape.vocab_size, on_event)
+    return summary(pretrain(shape, folders, out, training, on_event))
 
 
 def summary(result: Result) -> str:
@@ -139,28 +142,6 @@ def summary(result: Result) -> str:
         f", held-out {name.replace('_', ' ')} {value:.4f}" for name, value in result.validation.items()
     )
     return f"{result.checkpoint}: {result.step:,} steps, {result.tokens:,} tokens{values}"
-
-
-def mixture(given: tuple[str, ...]) -> dict[Path, float]:
-    """Folders with their weights, from FOLDER or FOLDER=WEIGHT; a single one needs no weight.
-
-    Raises InputError where a weight is missing or no number, or a folder is named twice.
-    """
-    weights: dict[Path, float] = {}
-    for one in given:
-        folder, separator, weight = one.rpartition("=")
-        if Path(one).exists() or not separator:
-            folder, weight = one, "1" if len(given) == 1 else ""
-        try:
-            value = float(weight)
-        except ValueError:
-            raise InputError(f"{one}: expected FOLDER=WEIGHT, such as data/books=0.8") from None
-        if Path(folder) in weights:
-            raise InputError(f"{folder} is named twice; give each folder once")
-        weights[Path(folder)] = value
-    if not weights:
-        raise InputError("--data names no folder; give what `bottega data prepare` wrote")
-    return weights
 
 
 def _about(config: GPTConfig) -> str:
@@ -174,7 +155,7 @@ PRESETS = {
         shape=config,
         training=TrainingConfig,
         run=train,
-        data="what `bottega data prepare` wrote; several, each as FOLDER=WEIGHT, are mixed by weight",
+        data=f"{DATA}; several such, each as FOLDER=WEIGHT, are mixed by weight",
         not_offered=("vocab_size", "rope_scaling"),  # the data's; a table is nothing for a command line
     )
     for name, config in SHAPES.items()

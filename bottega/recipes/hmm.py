@@ -16,6 +16,7 @@ from bottega.errors import InputError, Stopped
 from bottega.models.hmm import HMM, HMMConfig
 from bottega.models.symbols import write_symbols
 from bottega.recipes.preset import Preset
+from bottega.recipes.text_shards import DATA, are_prepared, mixture
 from bottega.text.tokenizer import Tokenizer
 from bottega.training.events import Listener, Notice
 
@@ -143,10 +144,11 @@ def _tokens(
     data: tuple[str, ...], vocabulary: int, on_event: Listener | None
 ) -> tuple[Tokenizer, Iterator[list[int]], Iterator[list[int]]]:
     """A tokenizer, and the tokens of training and of held-out documents, each with its end."""
-    if data and all((Path(folder) / "train").is_dir() for folder in data):
-        if len(data) > 1:
+    if are_prepared(data):
+        folder, *others = mixture(data)
+        if others:
             raise InputError(f"an HMM takes one prepared folder, not {len(data)}")
-        made, kept = (TokenShards.open(Path(data[0]) / part) for part in ("train", "heldout"))
+        made, kept = (TokenShards.open(folder / part) for part in ("train", "heldout"))
         return made.tokenizer(), _documents(made), _documents(kept)
     training, held = open_corpus(data, report=_teller(on_event))
     documents = [document.text for document in training]
@@ -196,7 +198,7 @@ PRESETS: dict[str, Preset] = {
         shape=HMMConfig(64, "categorical", BYTES_ALONE),
         training=BaumWelch(),
         run=train_text,
-        data="embedded, documents, or what `bottega data prepare` wrote",
+        data=DATA,
         not_offered=("emissions",),
     ),
     "hmm-letters": Preset(

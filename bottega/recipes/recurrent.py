@@ -8,7 +8,7 @@ from pathlib import Path
 from bottega.models.recurrent import RecurrentConfig
 from bottega.recipes.gpt import summary
 from bottega.recipes.preset import Preset
-from bottega.recipes.text_shards import shards_of
+from bottega.recipes.text_shards import DATA, shards_of
 from bottega.training.config import TrainingConfig
 from bottega.training.events import Listener
 from bottega.training.pretrain import pretrain
@@ -35,7 +35,7 @@ def _preset(about: str, shape: RecurrentConfig, training: TrainingConfig = TRAIN
         shape=shape,
         training=training,
         run=train,
-        data="embedded, documents, or what `bottega data prepare` wrote",
+        data=DATA,
         not_offered=("streams",),  # the batch size
     )
 

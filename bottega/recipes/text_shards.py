@@ -10,11 +10,11 @@ from bottega.data.corpus import open_corpus
 from bottega.data.disk import write_json
 from bottega.data.splits import by_hash
 from bottega.errors import InputError
-from bottega.recipes.gpt import mixture
 from bottega.text.tokenizer import Tokenizer
 from bottega.training.distributed import world_from_environment
 from bottega.training.events import Listener, Notice
 
+DATA = "embedded, documents (data sets, files, folders), or what `bottega data prepare` wrote"
 TOKENIZER_CHARACTERS = 16_000_000  # of training text: more moves the last merges only
 
 
@@ -29,8 +29,7 @@ def shards_of(
 
     Raises InputError where `out` was begun with other documents, or they are too few to learn from.
     """
-    folders = [one.rpartition("=")[0] if "=" in one and not Path(one).exists() else one for one in data]
-    if data and all((Path(folder) / "train").is_dir() for folder in folders):
+    if are_prepared(data):
         return mixture(data)
     made, done = out / "data", out / "data" / "made.json"
     names = [str(Path(name).resolve()) if Path(name).exists() else name for name in data]
@@ -61,3 +60,46 @@ def shards_of(
     sizes = " and ".join(f"{part.n_documents:,} documents ({part.n_tokens:,} tokens)" for part in parts)
     say(f"{', '.join(data)}: {sizes} to train on and held out")
     return {made: 1.0}
+
+
+def are_prepared(data: tuple[str, ...]) -> bool:
+    """Whether `data` names folders that `bottega data prepare` wrote, with weights or without, or documents.
+
+    Raises InputError where only some are, where documents have a weight, and for one part of such a folder.
+    """
+    folders = [_weighted(one)[0] for one in data]
+    prepared = [folder for folder in folders if (Path(folder) / "train").is_dir()]
+    for one, folder in zip(data, folders, strict=True):
+        if (Path(folder) / "meta.json").is_file():
+            raise InputError(f"{folder} is a part of a prepared folder; give the folder that it is in")
+        if folder not in prepared and (prepared or folder != one):
+            raise InputError(
+                f"{folder} is no folder that `bottega data prepare` wrote; only such are mixed, each as "
+                "FOLDER=WEIGHT; prepare it, or give documents alone and without weights"
+            )
+    return bool(prepared)
+
+
+def mixture(given: tuple[str, ...]) -> dict[Path, float]:
+    """Folders with their weights, from FOLDER or FOLDER=WEIGHT; a single one needs no weight.
+
+    Raises InputError where a weight is missing or no number, or a folder is named twice.
+    """
+    weights: dict[Path, float] = {}
+    for one in given:
+        folder, weight = _weighted(one)
+        weight = "1" if len(given) == 1 and folder == one else weight
+        try:
+            value = float(weight)
+        except ValueError:
+            raise InputError(f"{one}: expected FOLDER=WEIGHT, such as data/books=0.8") from None
+        if Path(folder) in weights:
+            raise InputError(f"{folder} is named twice; give each folder once")
+        weights[Path(folder)] = value
+    return weights
+
+
+def _weighted(one: str) -> tuple[str, str]:
+    """The folder and the weight of FOLDER=WEIGHT; a path that exists is all folder."""
+    folder, separator, weight = one.rpartition("=")
+    return (one, "") if Path(one).exists() or not separator else (folder, weight)

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,6 +78,30 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     launched = playwright.chromium.launch(executable_path=chromium, args=options)
     yield launched
     launched.close()
+
+
+@pytest.fixture
+def open_file(browser: Browser) -> Iterator[Callable[[Path], Page]]:
+    """Opens a page from the disk. A request for anything else or a script that fails fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    opened = context.new_page()
+    faults: list[str] = []
+    asked: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+
+    files: list[str] = []
+
+    def open_it(file: Path) -> Page:
+        files.append(file.as_uri())
+        opened.goto(files[-1])
+        return opened
+
+    yield open_it
+    assert opened.evaluate("window.harm") is None
+    assert asked == files and faults == []
+    context.close()
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from bottega.plots.attention_page import write_attention_page
 
@@ -25,22 +25,10 @@ MAPS["cross"][1, 1, 3] = [0.005, 0.75, 0.245, 0.0]
 
 
 @pytest.fixture
-def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
-    """The page, opened as a file. A request for anything else or a script that fails fails the test."""
+def page(open_file: Callable[[Path], Page], tmp_path: Path) -> Page:
     out = tmp_path / "page.html"
     write_attention_page(MAPS, SOURCE, out, TARGET, title="A <translation>")
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    opened = context.new_page()
-    faults: list[str] = []
-    asked: list[str] = []
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    opened.goto(out.as_uri())
-    yield opened
-    assert opened.evaluate("window.harm") is None
-    context.close()
-    assert asked == [out.as_uri()] and faults == []
+    return open_file(out)
 
 
 def test_it_shows_every_head_and_every_token_as_text(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""`bottega show` finds its pictures, each with help of its own."""
+"""`bottega show` and `bottega lineage` find what they are asked for, each with help of its own."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ import importlib
 import pytest
 
 from bottega.cli import run
-from bottega.cli.show import PICTURES, usage
+from bottega.cli.lineage import BENCHES
+from bottega.cli.show import PICTURES
+
+WORDS = {"show": PICTURES, "lineage": BENCHES}
 
 
-@pytest.mark.parametrize("what", PICTURES)
-def test_every_picture_explains_itself_with_an_example(what: str, capsys) -> None:
+@pytest.mark.parametrize(("verb", "what"), [(verb, what) for verb, words in WORDS.items() for what in words])
+def test_each_explains_itself_with_an_example(verb: str, what: str, capsys) -> None:
     with pytest.raises(SystemExit) as left:
-        importlib.import_module("bottega.cli.show").main([what, "--help"])
+        importlib.import_module(f"bottega.cli.{verb}").main([what, "--help"])
     out = capsys.readouterr().out
     assert left.value.code == 0
-    assert f"bottega show {what} " in out.split("xample", 1)[1]
-    assert f"  {what} " in usage() and PICTURES[what] in usage()
+    assert f"bottega {verb} {what} " in out.split("xample", 1)[1]
 
 
-def test_an_unknown_picture_is_refused_with_those_that_there_are(capsys) -> None:
-    assert run(["show", "dreams"]) == 2
-    assert capsys.readouterr().err.strip().endswith("expected one of: " + ", ".join(PICTURES))
+@pytest.mark.parametrize(("verb", "words"), WORDS.items())
+def test_an_unknown_word_is_refused_with_those_that_there_are(
+    verb: str, words: dict[str, str], capsys
+) -> None:
+    assert run([verb, "dreams"]) == 2
+    assert capsys.readouterr().err.strip().endswith("expected one of: " + ", ".join(words))
     with pytest.raises(SystemExit) as left:
-        run(["show"])
+        run([verb])
     assert left.value.code == 2
+    usage = capsys.readouterr().out
+    assert all(f"  {what} " in usage and line in usage for what, line in words.items())

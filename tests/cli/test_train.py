@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -76,7 +77,8 @@ def test_other_data_or_another_shape_is_refused(data: Path, tmp_path: Path, caps
         ([], "name a preset first"),
         (["gpt9"], "there is no preset 'gpt9'"),
         (["modern-1m", "--data", "x", "--out", "y"], "exactly one of steps, tokens and minutes"),
-        (["modern-1m", "--data", "x", "--out", "y", "--steps", "1"], "x/train"),
+        (["modern-1m", "--data", "x", "--out", "y", "--steps", "1"], "x: no such file, folder or data set"),
+        (["modern-1m", "--data", "x=0.5", "y=0.5", "--out", "z", "--steps", "1"], "x is no folder that"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_exit_2(
@@ -111,6 +113,29 @@ def test_help_has_an_example(capsys) -> None:
     for piece in ("Example: bottega train", "--minutes", "--n-layer", "--weight-decay"):
         assert piece in text
     assert "--vocab-size" not in text  # it is the data's
+
+
+def test_documents_are_prepared_in_the_run(data: Path, tmp_path: Path, capsys) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    chance = random.Random(0)
+    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=5)) for _ in range(2000)]
+    for i in range(200):
+        (texts / f"{i}.txt").write_text(" ".join(chance.choices(words, k=60)), "utf-8")
+    assert run(arguments(texts, tmp_path / "run", "--steps", "3")) == 0
+    told = capsys.readouterr().out
+    assert "to train on and held out" in told and "bits per byte" in told
+    assert (tmp_path / "run/data/heldout/meta.json").is_file()
+    assert run(arguments(texts, tmp_path / "run", "--steps", "3")) == 0
+    assert "is finished: 3 steps" in capsys.readouterr().out
+    assert run(arguments(tmp_path, tmp_path / "run", "--steps", "3")) == 2
+    assert "was begun with" in capsys.readouterr().err
+    mixed = arguments(data, tmp_path / "other", "--steps", "3")
+    mixed[mixed.index(str(data)) : mixed.index(str(data)) + 1] = [f"{data}=0.5", f"{texts}=0.5"]
+    assert run(mixed) == 2
+    assert f"{texts} is no folder that `bottega data prepare` wrote" in capsys.readouterr().err
+    assert run(arguments(data / "train", tmp_path / "other", "--steps", "3")) == 2
+    assert "is a part of a prepared folder" in capsys.readouterr().err
 
 
 def test_interrupted_it_exits_130_and_goes_on(data: Path, tmp_path: Path) -> None:

@@ -171,7 +171,19 @@ def broken(folder: Path, change: Callable[[Path], object]) -> None:
             lambda f: (f / "config.json").write_text(
                 (f / "config.json").read_text().replace('"n_hidden": 24', '"n_hidden": 25')
             ),
-            "size mismatch",
+            "of the wrong shape",
+        ),
+        (
+            lambda f: (f / "config.json").write_text(
+                (f / "config.json").read_text().replace('"n_layer": 2', '"n_layer": 2000000000')
+            ),
+            "n_layer is 2,000,000,000",
+        ),
+        (
+            lambda f: (f / "config.json").write_text(
+                (f / "config.json").read_text().replace('"n_hidden": 24', '"n_hidden": 2000000000')
+            ),
+            "larger than any memory",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,6 +177,29 @@ def test_damaged_folders(tmp_path: Path, damage: str) -> None:
             weights.write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
         case _:
             weights.unlink()
+    with pytest.raises(InputError, match=str(tmp_path)):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"vocab_size": 2_000_000_000},
+        {"n_encoder_layer": 10**12},
+        {"n_inner": 1.5},
+        {"n_inner": True},
+        {"context_length": float("nan")},
+        {"shared": "yes"},
+        {"positions": []},
+        {"dropout": None},
+        {"source_language": 5},
+        {"model_type": ["bottega-transformer"]},
+    ],
+)
+def test_damaged_configurations(tmp_path: Path, fields: dict[str, object]) -> None:
+    drawn().save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | fields))
     with pytest.raises(InputError, match=str(tmp_path)):
         load(tmp_path)
 
