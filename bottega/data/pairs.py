@@ -7,14 +7,15 @@ Files that do not fit together, and bytes that are no text, are errors.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bottega.data import catalog
 from bottega.data.files import inner_suffix, read_jsonl, read_lines
 from bottega.data.numbers import number_pairs
-from bottega.data.splits import by_hash
+from bottega.data.splits import place
 from bottega.errors import InputError
 
 # The special tokens of a translator's vocabulary, under the names that tokenizer_config.json has for them.
@@ -23,16 +24,23 @@ SPECIAL_TOKENS = {"pad_token": PAD, "bos_token": BOS, "eos_token": EOS}
 
 SPLITS = ("train", "val", "test")
 HELD_OUT = 0.01  # of a source that comes without splits: for val, and as much for test
+# A small source has about so many sentences in each, but not more than a twentieth of all.
+FEW, MOST = 10, 0.05
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Sentences and their translations, side by side; `empty` counts the pairs left out for an empty side."""
+    """Sentences and their translations, side by side.
+
+    `empty` counts the pairs left out for an empty side, `copies` those left out of the training part because
+    another source holds their sentence out.
+    """
 
     source: list[str] = field(default_factory=list)
     target: list[str] = field(default_factory=list)
     empty: int = 0
+    copies: int = 0
 
     def __len__(self) -> int:
         return len(self.source)
@@ -43,7 +51,7 @@ class Pairs:
     def where(self, keep: Callable[[str, str], bool]) -> Pairs:
         """Those pairs for which `keep(source, target)` says so."""
         kept = [pair for pair in self if keep(*pair)]
-        return Pairs([source for source, _ in kept], [target for _, target in kept], self.empty)
+        return replace(self, source=[source for source, _ in kept], target=[target for _, target in kept])
 
 
 def read_pairs(
@@ -60,56 +68,88 @@ def read_pairs(
     - a file of pairs: `.tsv` (two columns), or `.jsonl` with a field for each language;
     - two files that are aligned by line, joined by a comma: `corpus.en,corpus.de`, the source's first.
 
-    What comes without splits is split by a hash of the source sentence: 1 % are `val`, 1 % `test`. Raises
-    InputError for a source that is none of these, files of unequal length (both counts are named), a damaged
-    line, and where no pair is left.
+    What comes without splits is split by a hash of the source sentence: 1 % are `val`, 1 % `test`, of less
+    than 1,000 sentences more (about 10, at most 5 %, at least one). Of several sources none trains on what
+    another holds out. Raises InputError for a source that is none of these, files of unequal length (both
+    counts are named), a damaged line, too few sentences to split, and where no pair is left.
     """
     if split not in SPLITS:
         raise InputError(f"there is no split {split!r}; expected one of {', '.join(SPLITS)}")
     if not data:
         raise InputError("no pairs given; name multi30k, tatoeba-en-fr, embedded or files")
-    result, empty = Pairs(), 0
-    for name in data:
-        for source, target in _read(name, (source_language, target_language), split):
-            source, target = source.strip(), target.strip()
-            if source and target:
-                result.source.append(source)
-                result.target.append(target)
-            else:
-                empty += 1
-    if not result:
+    languages = source_language, target_language
+    sources = [_read(name, languages) for name in data]
+    pairs = [pair for source in sources for pair in source[split]]
+    kept = [pair for pair in pairs if all(pair)]
+    fresh = kept
+    if split == "train" and len(sources) > 1:
+        others = (pair for source in sources for other in ("val", "test") for pair in source[other])
+        held = {normalised(source) for source, _ in others}
+        fresh = [pair for pair in kept if normalised(pair[0]) not in held]
+    if not fresh:
         raise InputError(f"{', '.join(data)}: no pairs in the split {split}; give more text")
-    return Pairs(result.source, result.target, empty)
+    return Pairs([s for s, _ in fresh], [t for _, t in fresh], len(pairs) - len(kept), len(kept) - len(fresh))
 
 
-def _read(name: str, languages: Pair, split: str) -> Iterable[Pair]:
+def _read(name: str, languages: Pair) -> dict[str, list[Pair]]:
+    """The pairs of each split of a source, without blanks around them; a side may be empty."""
     known, _, asked = name.partition(":")
-    if asked and asked != "-".join(languages):
+    named = known in ("embedded", *catalog.names())
+    if named and asked and asked != "-".join(languages):
         raise InputError(
             f"{name} is for {asked}, but the languages are {'-'.join(languages)}; set --source-language and "
             "--target-language"
         )
     if known == "multi30k":
-        return _multi30k(languages, split)
-    if known.startswith("tatoeba-") and known in catalog.names():
-        return _of_split(_jsonl(catalog.locate(known)[0], languages), split)
+        return _multi30k(languages)
+    if named and known.startswith("tatoeba-"):
+        return _split(name, _jsonl(catalog.locate(known)[0], languages))
     if known == "embedded":
-        return _of_split(number_pairs(languages), split)
-    return _of_split(_files(name, languages), split)
+        return _split(name, number_pairs(languages))
+    return _split(name, _files(name, languages))
 
 
-def _multi30k(languages: Pair, split: str) -> Iterable[Pair]:
-    stem = {"test": "test_2016_flickr"}.get(split, split)
+def _multi30k(languages: Pair) -> dict[str, list[Pair]]:
     files = {path.name: path for path in catalog.locate("multi30k")}
+    stems = {"train": "train", "val": "val", "test": "test_2016_flickr"}
     try:
-        paths = [files[f"{stem}.{language}.gz"] for language in languages]
+        paths = {split: [files[f"{stem}.{one}.gz"] for one in languages] for split, stem in stems.items()}
     except KeyError:
         raise InputError(f"multi30k has en, de and fr, not both of {' and '.join(languages)}") from None
-    return aligned(*paths)
+    return {split: _stripped(aligned(*both)) for split, both in paths.items()}
+
+
+def _split(name: str, pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
+    """Pairs by a hash of the source sentence, so that all translations of a sentence fall together.
+
+    Pairs with an empty side are left to the training part, which counts them. Raises InputError for fewer
+    than three sentences.
+    """
+    found = _stripped(pairs)
+    points = [place(normalised(source)) if source and target else 1.0 for source, target in found]
+    order = sorted({point for point in points if point < 1})
+    if not order:
+        return {"train": found, "val": [], "test": []}
+    share = min(MOST, max(HELD_OUT, FEW / len(order)))
+    tests = max(1, bisect_left(order, share))
+    both = max(tests + 1, bisect_left(order, 2 * share))
+    if both >= len(order):
+        raise InputError(
+            f"{name}: {len(order)} different source sentences are too few to train on some and to hold out "
+            "others; give more pairs"
+        )
+    splits: dict[str, list[Pair]] = {"train": [], "val": [], "test": []}
+    for point, pair in zip(points, found, strict=True):
+        splits["test" if point < order[tests] else "val" if point < order[both] else "train"].append(pair)
+    return splits
+
+
+def _stripped(pairs: Iterable[Pair]) -> list[Pair]:
+    return [(source.strip(), target.strip()) for source, target in pairs]
 
 
 def _files(name: str, languages: Pair) -> Iterable[Pair]:
-    paths = [Path(part) for part in name.split(",")]
+    paths = [Path(name)] if Path(name).is_file() else [Path(part) for part in name.split(",")]
     missing = [path for path in paths if not path.is_file()]
     if missing:
         known = ", ".join(["multi30k", *(n for n in catalog.names() if n.startswith("tatoeba-")), "embedded"])
@@ -143,8 +183,8 @@ def text_lines(path: Path) -> Iterator[str]:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{path}, line {number}: byte 0x{line[error.start]:02x} is not UTF-8; convert the file "
-                "(`iconv -f LATIN1 -t UTF-8` if it is Latin-1)"
+                f"{path}, line {number}: byte 0x{error.object[error.start]:02x} is not UTF-8; convert the "
+                "file (`iconv -f LATIN1 -t UTF-8` if it is Latin-1)"
             ) from None
 
 
@@ -169,15 +209,6 @@ def _tsv(path: Path) -> Iterator[Pair]:
         if len(columns) != 2:
             raise InputError(f"{path}, line {number}: {len(columns)} columns, expected source, tab, target")
         yield columns[0], columns[1]
-
-
-def _of_split(pairs: Iterable[Pair], split: str) -> Iterator[Pair]:
-    """Those pairs whose source sentence falls to the split: all translations of a sentence fall together."""
-    for pair in pairs:
-        key = normalised(pair[0])
-        test, val = by_hash(key, HELD_OUT), by_hash(key, 2 * HELD_OUT)
-        if ("test" if test else "val" if val else "train") == split:
-            yield pair
 
 
 def normalised(sentence: str) -> str:

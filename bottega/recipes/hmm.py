@@ -26,6 +26,7 @@ FEATURES = ("length, log characters", "wordiness, log-odds of letters")
 PIECE = 256  # symbols: sequences of like length are computed together
 TOKENIZER_TEXT = 4_000_000  # characters from which a vocabulary is learnt
 FIRST = 60  # iterations of each start, where there are several
+SECONDS = 10.0  # between two lines of progress
 HELD_OUT = 500_000  # tokens, at most, of which the score is reported
 
 
@@ -120,24 +121,36 @@ def _fit(
     size = sum(map(len, pieces))
     say(f"{size:,} symbols, {config.n_states} states; at most {training.iterations} iterations")
 
-    def progress(done: int, total: int) -> None:
-        if done in (1, 2, 5) or done % 10 == 0:
-            say(f"iteration {done} of {total}, {(time.monotonic() - begin) / done:.2f} s each")
-
     try:
         if len(models) > 1:
-            reached = [one.fit(pieces, FIRST, training.tolerance, training.prior)[-1] for one in models]
+            reached = [
+                one.fit(pieces, FIRST, training.tolerance, training.prior, _progress(say, f"start {n}, "))[-1]
+                for n, one in enumerate(models, start=1)
+            ]
             model = models[reached.index(max(reached))]
             say(
                 f"{training.starts} starts reached {', '.join(f'{nats / size:.4f}' for nats in reached)} nats"
             )
-        begin = time.monotonic()
-        model.fit(pieces, training.iterations, training.tolerance, training.prior, progress)
+        model.fit(pieces, training.iterations, training.tolerance, training.prior, _progress(say))
     except KeyboardInterrupt:
         model.save_pretrained(out)
         raise Stopped(f"stopped; {out} holds the model as far as it came") from None
     model.save_pretrained(out)
     return model
+
+
+def _progress(say: Callable[[str], None], what: str = "") -> Callable[[int, int], None]:
+    """Tells every SECONDS how many iterations are done, and how long the rest takes at most."""
+    begin = told = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if (now := time.monotonic()) - told >= SECONDS:
+            told = now
+            left = (now - begin) / done * (total - done)
+            say(f"{what}iteration {done:,} of {total:,} · {left:,.0f} s left at most")
+
+    return progress
 
 
 def _tokens(
@@ -153,7 +166,7 @@ def _tokens(
     training, held = open_corpus(data, report=_teller(on_event))
     documents = [document.text for document in training]
     sample = list(_up_to(iter(documents), TOKENIZER_TEXT))
-    tokenizer = Tokenizer.train(sample, vocabulary)
+    tokenizer = Tokenizer.train(sample, vocabulary, exact=False)
 
     def encoded(texts: list[str]) -> Iterator[list[int]]:
         return ([*tokenizer.encode(text), tokenizer.end_of_text] for text in texts)

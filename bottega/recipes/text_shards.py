@@ -25,7 +25,8 @@ def shards_of(
 
     Where `data` names such folders (several with weights) they are taken as they are. Else it names documents
     (embedded, data sets of the catalog, files, folders), which are split, and tokenised into `out`/data with
-    byte-level BPE of `vocabulary` tokens learnt from their training part; once, so that a run resumes.
+    byte-level BPE of `vocabulary` tokens, or as many as the text gives, learnt from their training part;
+    once, so that a run resumes.
 
     Raises InputError where `out` was begun with other documents, or they are too few to learn from.
     """
@@ -54,11 +55,11 @@ def shards_of(
     share = TOKENIZER_CHARACTERS / max(total, 1)
     sample = [d.text for d in training if share >= 1 or by_hash(d.name, share)]
     # A merge needs occurrences to be learnt from: small texts get small vocabularies.
-    tokenizer = Tokenizer.train(sample, min(vocabulary, 512 + total // 200))
+    tokenizer = Tokenizer.train(sample, min(vocabulary, 512 + total // 200), exact=False)
     parts = [shards.prepare(d, tokenizer, made / n) for n, d in (("train", training), ("heldout", held))]
     write_json(done, settings)
     sizes = " and ".join(f"{part.n_documents:,} documents ({part.n_tokens:,} tokens)" for part in parts)
-    say(f"{', '.join(data)}: {sizes} to train on and held out")
+    say(f"{', '.join(data)}: {sizes} to train on and held out, {tokenizer.vocab_size:,} different tokens")
     return {made: 1.0}
 
 

@@ -60,23 +60,25 @@ def train_translator(
 ) -> str:
     """Train the translator that `shape` describes (a `Translator`) on the pairs of `data`; see `read_pairs`.
 
-    `left_out` are source sentences that are not trained on, nor what nearly equals them. Returns a line on
-    what came of it. Raises what `read_pairs`, `encode_pairs` and `train` raise.
+    Pairs that give fewer tokens than the shape has make a smaller vocabulary. `left_out` are source sentences
+    that are not trained on, nor what nearly equals them. Returns a line on what came of it. Raises what
+    `read_pairs`, `encode_pairs` and `train` raise.
     """
     pairs = read_pairs(data, shape.source_language, shape.target_language, "train")
     held_out = read_pairs(data, shape.source_language, shape.target_language, "val")
     is_near = near(left_out)
     taught = pairs.where(lambda source, _: not is_near(source)) if left_out else pairs
     tokenizer = Tokenizer.train(
-        chain(taught.source, taught.target), shape.vocab_size, special_tokens=SPECIAL_TOKENS
+        chain(taught.source, taught.target), shape.vocab_size, special_tokens=SPECIAL_TOKENS, exact=False
     )
-    vocabulary = Vocabulary.of(tokenizer)
-    shape = replace(shape, pad=vocabulary.pad, bos=vocabulary.bos, eos=vocabulary.eos)
+    words = Vocabulary.of(tokenizer)
+    shape = replace(shape, vocab_size=words.size, pad=words.pad, bos=words.bos, eos=words.eos)
     encoded = encode_pairs(taught, tokenizer, shape.context_length)
     validation = encode_pairs(held_out, tokenizer, shape.context_length)
     if on_event is not None:
         on_event(Notice(_account("to train on", pairs, taught, encoded)))
         on_event(Notice(_account("held out", held_out, held_out, validation)))
+        on_event(Notice(f"{words.size:,} different tokens"))
     folder = out / "tokenizer"
     world = world_from_environment()
     if world.writes:
@@ -102,6 +104,7 @@ def _account(purpose: str, pairs: Pairs, taught: Pairs, encoded: EncodedPairs) -
     """What became of the pairs that were read; nothing is left out in silence."""
     reasons = {
         "with an empty side": pairs.empty,
+        "held out in another source": pairs.copies,
         "near a sentence of the test": len(pairs) - len(taught),
         "too long for the context": encoded.too_long,
     }

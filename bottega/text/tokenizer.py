@@ -65,18 +65,19 @@ class Tokenizer:
         vocab_size: int,
         pattern: str = "gpt2",
         special_tokens: Mapping[str, str] | None = None,
+        exact: bool = True,
     ) -> Tokenizer:
         """Learn exactly `vocab_size` tokens from `documents`, read one by one; see `bottega.text.training`.
 
         `pattern` names how text is split before the merges: "gpt2" or "cl100k". `special_tokens` maps the
         roles of tokenizer_config.json to tokens, as "pad_token" to "<pad>"; without it they are a language
-        model's. Raises InputError for no text, and for a `vocab_size` that is too small or more than the data
-        gives.
+        model's. Where not `exact`, data that gives fewer tokens makes a smaller vocabulary. Raises InputError
+        for no text, and for a `vocab_size` that is too small or, where `exact`, more than the data gives.
         """
         from bottega.text.training import SPECIAL_TOKENS, train
 
         tokens = SPECIAL_TOKENS if special_tokens is None else tuple(special_tokens.values())
-        return cls(train(documents, vocab_size, pattern, tokens), dict(special_tokens or {}))
+        return cls(train(documents, vocab_size, pattern, tokens, exact), dict(special_tokens or {}))
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:

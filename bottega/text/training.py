@@ -38,12 +38,14 @@ def train(
     vocab_size: int,
     pattern: str = "gpt2",
     special_tokens: Sequence[str] = SPECIAL_TOKENS,
+    exact: bool = True,
 ) -> dict[str, Any]:
     """Learn a vocabulary of exactly `vocab_size` tokens, 256 bytes and the special tokens among them.
 
-    The same documents give the same vocabulary, whatever the number of threads. `pattern` names how text is
-    split before the merges: "gpt2" or "cl100k". Returns the contents of a tokenizer.json. Raises InputError
-    for no text, an unknown pattern, and a `vocab_size` that is too small or more than the data gives.
+    Where not `exact`, data that gives fewer makes a smaller one. The same documents give the same vocabulary,
+    whatever the number of threads. `pattern` names how text is split before the merges: "gpt2" or "cl100k".
+    Returns the contents of a tokenizer.json. Raises InputError for no text, an unknown pattern, and a
+    `vocab_size` that is too small or, where `exact`, more than the data gives.
     """
     from tokenizers import Tokenizer, models, trainers
 
@@ -69,13 +71,13 @@ def train(
     if not seen.text:
         raise InputError("there is no text to train on: every document is empty; name sources that hold text")
     size = backend.get_vocab_size() + len(special_tokens)
-    if size < vocab_size:
+    if exact and size < vocab_size:
         raise InputError(
             f"the data gives a vocabulary of only {size} tokens, and {vocab_size} were asked for; "
             f"ask for at most {size}, or give more text"
         )
     model = json.loads(backend.to_str())["model"]
-    special = {token: id for id, token in enumerate(special_tokens, vocab_size - len(special_tokens))}
+    special = {token: id for id, token in enumerate(special_tokens, size - len(special_tokens))}
     merges = [(left, right) for left, right in model["merges"]]
     return definition(model["vocab"], merges, PATTERNS[pattern], special)
 

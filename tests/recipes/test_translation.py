@@ -95,6 +95,14 @@ def test_the_papers_rate_is_the_peak_of_its_schedule() -> None:
     assert (training["schedule"], training["warmup_steps"], training["beta2"]) == ("inverse_sqrt", 4000, 0.98)
 
 
-def test_a_vocabulary_that_the_data_do_not_give(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the data gives a vocabulary of only"):
-        run(tmp_path, replace(SMALL, vocab_size=5000))
+def test_pairs_that_give_few_tokens_make_a_small_vocabulary(tmp_path: Path) -> None:
+    run(tmp_path, replace(SMALL, vocab_size=5000), replace(SIX, steps=1))
+    model, tokenizer = load(tmp_path), load_tokenizer(tmp_path)
+    assert isinstance(model, Transformer)
+    assert 259 < tokenizer.vocab_size == model.config.vocab_size < 5000
+    assert max(tokenizer.special_tokens.values()) == tokenizer.vocab_size - 1
+
+
+def test_a_vocabulary_without_room_for_bytes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a vocabulary of 100 is too small"):
+        run(tmp_path, replace(SMALL, vocab_size=100))
