@@ -66,11 +66,9 @@ def _quickstart(
     _report(out, comparison, console)
     if no_serve:
         return
-    from bottega.engine.settings import EngineSettings
     from bottega.server.run import serve
-    from bottega.server.served import start_all
 
-    serve(start_all({out.resolve().name: str(out)}, EngineSettings()), host, port)
+    serve({out.resolve().name: str(out)}, host=host, port=port)
 
 
 def _report(out: Path, comparison: Comparison, console: Console) -> None:

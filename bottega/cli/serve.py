@@ -46,17 +46,11 @@ def _serve(
         engine: how each model is run.
         server: what holds for every request.
     """
-    from bottega.server.run import check_reach, listen, serve
-    from bottega.server.served import start_all
-    from bottega.server.store import open_state
+    from bottega.server.run import serve
 
     if not models:
         raise InputError("name at least one model, such as: bottega serve runs/quickstart")
-    named = name_models(models)
-    store = open_state(server.state, server.files)
-    check_reach(host, store, server)
-    listen(host, port).close()  # a taken port is told before the models are loaded
-    serve(start_all(named, engine), host, port, server, store)
+    serve(name_models(models), engine, host, port, server)
 
 
 def name_models(given: tuple[str, ...]) -> dict[str, str]:

@@ -16,6 +16,8 @@ from bottega.engine.settings import EngineSettings
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 5.0  # seconds for each of the things that end when the process does
+
 
 class Child:
     """An engine's process, with a thread that writes to it, so that a busy engine holds nobody up."""
@@ -44,7 +46,10 @@ class Child:
         self._outbox.put(message)
 
     def messages(self, awaited: Callable[[], bool]) -> Iterator[Any]:
-        """What the engine says, until it ends; it is killed if silent for too long while `awaited()`."""
+        """What the engine says, until it ends; it is killed if silent for too long while `awaited()`.
+
+        Loading has no bound, for a disk may be slow: nobody is kept waiting then, requests get 503.
+        """
         tick, silent = min(1.0, self._patience / 10), 0.0
         try:
             while True:
@@ -68,13 +73,16 @@ class Child:
 
     def bury(self) -> str:
         """Release what a process that has ended leaves behind; returns how it ended, in words."""
-        self._process.join(5)
+        self._process.join(_PATIENCE)
         self.kill()  # it closed the pipe and lives on: nobody could reach it any more
-        self._process.join()
+        self._process.join(_PATIENCE)
         self._outbox.put(None)
-        self._writer.join()
+        self._writer.join(_PATIENCE)
         self._connection.close()
-        code = self._process.exitcode or 0
+        if self._process.exitcode is None:  # it waits for a device, where no signal reaches it
+            log.error("the engine's process %s does not end", self.pid)
+            return "it cannot be killed"
+        code = self._process.exitcode
         self._process.close()
         if self._hung:
             return f"no step ended within {self._patience:g} seconds"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LONGEST = 1 << 20  # bytes of a grammar
 KEPT = 64  # compiled grammars
+KEPT_LENGTH = 1 << 20  # characters of theirs together: compiled, a long one takes a hundred times its length
 SLACK = 16  # tokens: within so many of the way out's length each token is checked against it
 HORIZON = 256  # tokens left below which a way out is looked for
 EFFORT = 400  # states that a search may visit
@@ -60,17 +61,24 @@ class Grammars:
         plain = [id for id in range(vocab_size) if not self._tokenizer.is_special_token(id)]
         self._bytes = {tokens[id][0]: id for id in reversed(plain) if len(tokens[id]) == 1}
 
+    @property
+    def compiled(self) -> list[str]:
+        """The grammars that are kept, the one used last at the end."""
+        return [*self._compiled]
+
     def constraint(self, grammar: str) -> Constraint:
         """A constraint at the beginning of its sentence. Raises InputError where the grammar is wrong."""
         from llguidance import LLMatcher
 
+        if len(grammar) > LONGEST:
+            raise InputError(f"the grammar is {len(grammar):,} characters long; the most is {LONGEST:,}")
         if grammar not in self._compiled:
             matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_limits())
             if matcher.is_error():
                 raise InputError(f"the grammar cannot be followed: {_line(matcher.get_error())}")
             self._compiled[grammar] = matcher
-            if len(self._compiled) > KEPT:
-                self._compiled.popitem(last=False)
+            while len(self._compiled) > KEPT or sum(map(len, self._compiled)) > KEPT_LENGTH:
+                self._compiled.popitem(last=False)  # never the new one, which is not longer than LONGEST
         self._compiled.move_to_end(grammar)
         return Constraint(self._compiled[grammar].deep_copy(), self._end_of_text, self._bytes)
 

@@ -50,7 +50,7 @@ class Engine:
     """
 
     def __init__(self, folder: Path, settings: EngineSettings) -> None:
-        self.context_length, self.vocab_size = sizes(folder)
+        self.context_length, self.vocab_size, self.width = sizes(folder)
         self.embeds_only = is_encoder(folder)  # it generates nothing
         self.settings, self.statistics = settings, Statistics()
         self.ready, self.restarts = False, 0

@@ -55,12 +55,13 @@ def read_layout(folder: Path) -> Layout:
     return Layout(False, _pooling(folder / str(modules[1].get("path"))), normalized, _max_tokens(folder))
 
 
-def encoder_sizes(folder: Path) -> tuple[int, int]:
-    """The most tokens of a text, and the vocabulary's size, of a BERT or a table of vectors."""
+def encoder_sizes(folder: Path) -> tuple[int, int, int]:
+    """The most tokens of a text, the vocabulary's size and the width, of a BERT or a table of vectors."""
     hf, layout = read_json(folder / "config.json"), read_layout(folder)
     context = size(hf, "context_length" if layout.static else "max_position_embeddings")
     cut = layout.max_tokens if not layout.static else hf.get("max_tokens")
-    return min(context, cut or context), size(hf, "vocab_size")
+    width = size(hf, "n_embd" if layout.static else "hidden_size")
+    return min(context, cut or context), size(hf, "vocab_size"), width
 
 
 def write_layout(folder: Path, layout: Layout, width: int) -> None:

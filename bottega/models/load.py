@@ -90,8 +90,8 @@ def is_encoder(path: str | Path) -> bool:
     return read_json(resolve(path) / "config.json").get("model_type") in ENCODERS
 
 
-def sizes(path: str | Path) -> tuple[int, int]:
-    """The context length and the vocabulary's size of a model to be served, without loading it, or torch.
+def sizes(path: str | Path) -> tuple[int, int, int]:
+    """Context length, vocabulary's size and width of a model to be served, without loading it, or torch.
 
     Raises InputError where the folder holds neither a GPT nor an encoder, or its configuration is damaged.
     """
@@ -109,7 +109,7 @@ def sizes(path: str | Path) -> tuple[int, int]:
         config = config_from_huggingface(hf)
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
-    return config["context_length"], config["vocab_size"]
+    return config["context_length"], config["vocab_size"], config["n_embd"]
 
 
 def fim_rate(path: str | Path) -> float:

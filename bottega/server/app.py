@@ -54,6 +54,7 @@ def create_app(
     app.state.batches = Batches(app, app.state.store, app.state.models)
     errors.install(app)
     app.state.door, app.state.metrics = Door(), Metrics(served)
+    app.state.max_connections = settings.max_connections
     for name, one in reversed(list(served.items())):  # a model with several names is counted under the first
         one.engine.on_submit = watch(app.state.metrics, name)
     app.add_middleware(Bodies, max_bytes=settings.max_body_bytes, patience=settings.body_timeout)

@@ -10,16 +10,19 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import FrameType
 
 import uvicorn
 
+from bottega.engine.settings import DEFAULT as ENGINE
+from bottega.engine.settings import EngineSettings
 from bottega.errors import BottegaError, InputError, WorkError
 from bottega.server.app import create_app
 from bottega.server.guard.door import Door
 from bottega.server.guard.protocol import BoundedProtocol
 from bottega.server.observe.logs import configure
-from bottega.server.served import Served
+from bottega.server.served import Served, start_all
 from bottega.server.settings import QUIET, ServerSettings
 from bottega.server.store import Store, open_state
 from bottega.server.store.keys import any_key
@@ -85,40 +88,41 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    served: Mapping[str, Served],
+    paths: Mapping[str, str],
+    engine: EngineSettings = ENGINE,
     host: str = "127.0.0.1",
     port: int = 8000,
     settings: ServerSettings = QUIET,
     store: Store | None = None,
 ) -> None:
-    """Serve models by name until SIGTERM, or Ctrl-C, which raises KeyboardInterrupt; port 0 takes any free.
+    """Serve models, name → path, until SIGTERM, or Ctrl-C, which raises KeyboardInterrupt.
 
-    Without a `store` it is the one of the settings. Raises InputError where the port is taken, the address is
-    not this machine's, or others could reach it without a key; WorkError where the system forbids it.
+    Port 0 takes any free one; without a `store` it is that of the settings. Raises InputError where the port
+    is taken, the address is not this machine's, others could reach it without a key, or a path holds no
+    model; WorkError where the system forbids it. However it ends, no engine's process is left.
     """
-    store = store or open_state(settings.state, settings.files)
-    check_reach(host, store, settings)
-    listener = listen(host, port)
-    address = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    keyed = settings.require_keys or any_key(store)
-    embeds_only = next(iter(served.values())).engine.embeds_only
-    configure(settings.log_level, settings.log_format)
-    app = create_app(served, loopback_only=is_loopback(host), settings=settings, store=store)
-    config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, timeout_graceful_shutdown=3)
-    server = Server(
-        config,
-        served,
-        lambda: print(greeting(list(served), address, keyed, embeds_only), flush=True),
-        app.state.door,
-        settings.grace,
-    )
-    try:
-        server.run([listener])
-    finally:
-        listener.close()
+    with ExitStack() as ending:
+        store = store or open_state(settings.state, settings.files)
+        ending.callback(store.close)
+        check_reach(host, store, settings)
+        listener = ending.enter_context(listen(host, port))  # a taken port is told before models are loaded
+        served = start_all(paths, engine)
         for one in served.values():
-            one.engine.close()
-        store.close()
+            ending.callback(one.engine.close)
+        address = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        keyed = settings.require_keys or any_key(store)
+        embeds_only = next(iter(served.values())).engine.embeds_only
+        configure(settings.log_level, settings.log_format)
+        app = create_app(served, loopback_only=is_loopback(host), settings=settings, store=store)
+        config = uvicorn.Config(app, http=BoundedProtocol, log_config=None, timeout_graceful_shutdown=3)
+        server = Server(
+            config,
+            served,
+            lambda: print(greeting(list(served), address, keyed, embeds_only), flush=True),
+            app.state.door,
+            settings.grace,
+        )
+        server.run([listener])
     if server.failure is not None:
         raise server.failure
 

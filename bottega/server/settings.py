@@ -18,7 +18,10 @@ class ServerSettings:
     max_body_bytes: int = 8 * 2**20
     """bytes of a JSON body; a larger one is refused. Uploads have a bound of their own"""
     body_timeout: float = 30.0
-    """seconds in which a JSON body has to arrive, and each piece of an upload"""
+    """seconds in which a JSON body has to arrive, and each piece of an upload, which has one more for every
+    16 KiB as a whole"""
+    max_connections: int = 1000
+    """connections at once; who comes then gets 503"""
     grace: float = 30.0
     """seconds that open requests have to finish in after SIGTERM"""
     max_file_bytes: int = 512 * 2**20
@@ -41,6 +44,8 @@ class ServerSettings:
             raise InputError(f"max_body_bytes must be at least 1, not {self.max_body_bytes}")
         if self.max_file_bytes < 1:
             raise InputError(f"max_file_bytes must be at least 1, not {self.max_file_bytes}")
+        if self.max_connections < 1:
+            raise InputError(f"max_connections must be at least 1, not {self.max_connections}")
         if not 0 < self.body_timeout < float("inf"):
             raise InputError(f"body_timeout must be a number of seconds above 0, not {self.body_timeout}")
         if not 0 <= self.grace < float("inf"):

@@ -13,7 +13,7 @@ import torch
 
 from bottega.models.gpt import GPT
 from bottega.text.tokenizer import Tokenizer
-from tests.api.conftest import TEXT
+from tests.api.conftest import TEXT, Running
 
 WIDTH = 16
 
@@ -72,6 +72,24 @@ def test_many_inputs_come_back_in_their_order(client: openai.OpenAI) -> None:
 def test_by_engine(http: httpx.Client) -> None:
     by_model = http.post("/v1/embeddings", json={"model": "bardi", "input": TEXT[0]}).json()
     assert http.post("/v1/engines/bardi/embeddings", json={"input": TEXT[0]}).json() == by_model
+
+
+def test_too_many_dimensions_cost_no_computing(http: httpx.Client, running: Running) -> None:
+    asked: list[int] = []
+    before, running.served.engine.on_submit = (
+        running.served.engine.on_submit,
+        lambda requests, _: asked.append(len(requests)),
+    )
+    try:
+        for path in ("/v1/embeddings", "/v1/engines/bardi/embeddings"):
+            body = {"model": "bardi", "input": TEXT[0], "dimensions": WIDTH + 1}
+            answer = http.post(path, json=body)
+            assert answer.status_code == 400
+            assert f"embeddings have {WIDTH}" in answer.json()["error"]["message"]
+        assert http.post("/v1/embeddings", json=body | {"dimensions": WIDTH}).status_code == 200
+    finally:
+        running.served.engine.on_submit = before
+    assert asked == [1]
 
 
 CASES: list[tuple[dict[str, Any], int, str, str | None]] = [

@@ -69,6 +69,8 @@ def test_embeddings_are_the_models_own(ask: openai.OpenAI, encoder: SentenceEnco
     answer = ask.embeddings.create(model="prato", input=TEXT)
     found = np.array([one.embedding for one in answer.data])
     np.testing.assert_allclose(found, encoder.encode(TEXT), atol=1e-5)
+    with pytest.raises(openai.BadRequestError, match="embeddings have 16"):
+        ask.embeddings.create(model="prato", input=TEXT, dimensions=17)
     rows = encoder.tokenize(TEXT)
     assert answer.usage.prompt_tokens == answer.usage.total_tokens == sum(map(len, rows))
     by_ids = ask.embeddings.create(model="prato", input=rows)

@@ -76,6 +76,28 @@ def test_a_file_is_kept_described_and_given_back(files: openai.resources.Files, 
             gone(made.id)
 
 
+def test_a_file_that_is_deleted_in_between_is_missing(files: openai.resources.Files, store: Store):
+    """Its row was found, and then its content is gone."""
+    made = files.create(file=("cartoon.bin", b"x"), purpose="user_data")
+    (store.files / made.id).unlink()
+    with pytest.raises(openai.NotFoundError, match="No such File object"):
+        files.content(made.id)
+
+
+def test_a_file_that_is_deleted_while_it_is_sent_is_sent_to_its_end(
+    url: str, files: openai.resources.Files, store: Store
+):
+    content = bytes(range(256)) * 2**16  # more than the buffers on the way hold
+    made = files.create(file=("ü.bin", content), purpose="user_data")
+    with httpx.stream("GET", f"{url}/v1/files/{made.id}/content") as answer:
+        assert answer.headers["content-disposition"] == "attachment; filename*=utf-8''%C3%BC.bin"
+        pieces = answer.iter_raw()
+        got = next(pieces)
+        assert files.delete(made.id).deleted
+        assert on_disk(store) == []
+        assert got + b"".join(pieces) == content
+
+
 def test_pages_of_files(files: openai.resources.Files):
     made = [files.create(file=(f"{i}.txt", b"x"), purpose="evals").id for i in range(5)]
     other = files.create(file=("x.txt", b"x"), purpose="vision").id

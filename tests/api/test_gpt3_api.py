@@ -18,7 +18,7 @@ import yaml
 from bottega.models.gpt import GPT
 from bottega.server.gpt3.search import Document, likely
 from bottega.text.tokenizer import Tokenizer
-from tests.api.conftest import TEXT
+from tests.api.conftest import TEXT, Running
 
 REVIEWS = [["A happy moment", "positive"], ["I am sad.", "NEGATIVE"], ["I am feeling awesome", "Positive"]]
 QUESTION: dict[str, Any] = {
@@ -298,6 +298,17 @@ def files(client: openai.OpenAI) -> Iterator[dict[str, str]]:
     yield ids
     for id in ids.values():
         client.files.delete(id)
+
+
+def test_a_file_whose_content_is_gone_is_missing(
+    http: httpx.Client, files: dict[str, str], running: Running
+) -> None:
+    app: Any = running.server.config.app
+    (app.state.store.files / files["search"]).unlink()
+    body = {"file": files["search"], "query": "x"}
+    answer = http.post("/v1/engines/bardi/search", json=body)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["param"] == "file"
 
 
 def test_a_file_is_searched(http: httpx.Client, files: dict[str, str]) -> None:

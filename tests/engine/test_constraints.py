@@ -13,7 +13,7 @@ import psutil
 import pytest
 from llguidance import LLMatcher
 
-from bottega.engine.constraints import Grammars, check_grammar
+from bottega.engine.constraints import KEPT, KEPT_LENGTH, LONGEST, Grammars, check_grammar
 from bottega.errors import InputError
 from bottega.text.tokenizer import Tokenizer
 
@@ -157,3 +157,35 @@ def test_thousands_of_schemas_leave_no_memory_behind(grammars: Grammars) -> None
 
     first = several(range(500))
     assert several(range(500, 3000)) - first < 30e6
+
+
+def test_few_grammars_stay_compiled_and_fewer_of_the_long_ones(tokenizer: Tokenizer) -> None:
+    def literal(i: int, length: int) -> str:
+        return json.dumps({"grammars": [{"lark_grammar": f'start: "{i}{"x" * length}"'}]})
+
+    grammars = Grammars(tokenizer.to_json(), tokenizer.vocab_size, tokenizer.end_of_text)
+    for i in range(200):
+        grammars.constraint(literal(i, 10))
+    assert len(grammars.compiled) == KEPT
+    grammars.constraint(literal(140, 10))  # used again: it stays longest
+    for i in range(KEPT - 1):
+        grammars.constraint(literal(i, 10))
+    assert grammars.compiled[0] == literal(140, 10)
+    for i in range(8):
+        grammars.constraint(literal(i, KEPT_LENGTH // 4))
+        assert sum(map(len, grammars.compiled)) <= KEPT_LENGTH
+    assert grammars.compiled[-1] == literal(7, KEPT_LENGTH // 4)
+    assert len(grammars.compiled) == 3
+    with pytest.raises(InputError, match="characters long"):
+        grammars.constraint(literal(0, LONGEST))
+
+
+def test_a_compiled_grammar_is_its_own(grammars: Grammars, tokenizer: Tokenizer) -> None:
+    """Neither a grammar that differs in one letter nor one that is half followed is given for another."""
+    blue, blur = (LLMatcher.grammar_from_regex(word) for word in ("blue", "blur"))
+    half = grammars.constraint(blue)
+    for id in tokenizer.encode("blu"):
+        half.advance(id)
+    for grammar, word in ((blue, "blue"), (blur, "blur")):
+        assert draw(grammars, tokenizer, grammar, 0, 16) == word
+    assert not half.whole

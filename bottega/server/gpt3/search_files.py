@@ -38,14 +38,21 @@ async def read_file(request: Request, id: str, purposes: tuple[str, ...]) -> Fil
     store, owner = request.app.state.store, caller(request).id
     described = await asyncio.to_thread(store.get, "file", id, owner)
     if described is None:
-        raise ApiError(f"There is no file {id!r}.", "file", "not_found", 404)
+        raise _missing(id)
     if described["purpose"] not in purposes:
         message = f"{id!r} is a file of purpose {described['purpose']!r}; expected {' or '.join(purposes)}."
         raise ApiError(message, "file", "invalid_value")
-    documents = await asyncio.to_thread(_parse, store.files / id, described["purpose"] == "answers")
+    try:
+        documents = await asyncio.to_thread(_parse, store.files / id, described["purpose"] == "answers")
+    except FileNotFoundError:  # deleted since
+        raise _missing(id) from None
     if not documents:
         raise ApiError(f"The file {id!r} holds no documents.", "file", "invalid_value")
     return File(described, documents)
+
+
+def _missing(id: str) -> ApiError:
+    return ApiError(f"There is no file {id!r}.", "file", "not_found", 404)
 
 
 def _parse(path: Path, by_line: bool) -> list[Document]:

@@ -12,6 +12,7 @@ from bottega.server.errors import ApiError, respond
 from bottega.server.guard.json_bodies import check_json
 
 _POLITENESS = 5.0  # seconds for which the rest of a refused body is read and dropped
+_SLOWEST = 2**14  # bytes of a form a second, on the average
 _LARGE = 2**16  # bytes above which a body is checked in a thread, because others' tokens would wait for it
 
 
@@ -20,7 +21,8 @@ class Bodies:
 
     Refused are other content types, which a page of another site can post without asking (415), compressed
     bodies, whose size nobody knows (415), those above `max_bytes` (413), slow ones (408), wrong JSON (400).
-    `patience`: seconds for a JSON body as a whole, and for each piece of a form.
+    `patience`: seconds for a JSON body as a whole, and for each piece of a form; as a whole a form has a
+    second more for every `_SLOWEST` bytes.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, patience: float) -> None:
@@ -85,14 +87,20 @@ class Bodies:
         return bytes(body)
 
     def _in_time(self, receive: _Incoming) -> Receive:
+        now = asyncio.get_running_loop().time
+        until = now() + self.patience
+
         async def next_piece() -> Message:
+            nonlocal until
             if not receive.more:  # from here on it waits for the client to leave, which takes its time
                 return await receive()
             try:
-                async with asyncio.timeout(self.patience):
-                    return await receive()
+                async with asyncio.timeout_at(min(until, now() + self.patience)):
+                    message = await receive()
             except TimeoutError:
                 raise self._too_slow() from None
+            until += len(message.get("body", b"")) / _SLOWEST
+            return message
 
         return next_piece
 
@@ -101,7 +109,7 @@ class Bodies:
         return ApiError(message, None, "request_too_large", 413)
 
     def _too_slow(self) -> ApiError:
-        message = f"The body did not arrive within {self.patience:g} seconds."
+        message = f"The body, or the next piece of a form, did not arrive within {self.patience:g} seconds."
         return ApiError(message, None, "request_timeout", 408)
 
 

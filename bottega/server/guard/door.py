@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bottega.server.errors import respond
 
 # What a supervisor asks, which it wants to know until the end.
-_ALWAYS_OPEN = frozenset({"/health", "/ready", "/metrics"})
+ALWAYS_OPEN = frozenset({"/health", "/ready", "/metrics"})
 
 
 class Door:
@@ -25,7 +25,7 @@ class Doorkeeper:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request in, or send it away."""
-        if scope["type"] != "http" or scope["path"] in _ALWAYS_OPEN:
+        if scope["type"] != "http" or scope["path"] in ALWAYS_OPEN:
             await self.app(scope, receive, send)
             return
         if self.door.closed:

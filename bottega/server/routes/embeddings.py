@@ -63,6 +63,10 @@ def _read(body: EmbeddingRequest, served: Served) -> list[Prompt]:
     if several and len(body.input) > MAX_INPUTS:
         message = f"'input' holds {len(body.input)} inputs; at most {MAX_INPUTS} can be embedded at once."
         raise ApiError(message, "input", "invalid_value")
+    width = served.engine.width
+    if body.dimensions is not None and body.dimensions > width:
+        message = f"'dimensions' is {body.dimensions}, but this model's embeddings have {width}."
+        raise ApiError(message, "dimensions", "invalid_value")
     inputs = read_inputs(body.input, served, "input")
     check_context(inputs, _ONE_STEP, served, body.model, "input")
     return inputs
@@ -70,9 +74,6 @@ def _read(body: EmbeddingRequest, served: Served) -> list[Prompt]:
 
 def _shortened(vector: Sequence[float], dimensions: int) -> list[float]:
     """The first components at unit length, which OpenAI's `dimensions` means."""
-    if dimensions > len(vector):
-        message = f"'dimensions' is {dimensions}, but this model's embeddings have {len(vector)}."
-        raise ApiError(message, "dimensions", "invalid_value")
     kept = vector[:dimensions]
     length = math.sqrt(sum(x * x for x in kept)) or 1.0
     return [x / length for x in kept]

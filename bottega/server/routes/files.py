@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal
+import os
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import Response, StreamingResponse
 
 from bottega.server.errors import ApiError
 from bottega.server.files.schema import UPLOAD, File, FileDeleted, FileList
@@ -15,6 +18,15 @@ from bottega.server.guard.callers import caller
 from bottega.server.schema import ErrorAnswer
 from bottega.server.store.contents import delete_file
 from bottega.server.store.store import Body, Store
+
+_PIECE = 2**18  # bytes of a content that are sent at once
+
+
+class _Content(StreamingResponse):
+    """An open file: it is sent to its end even if it is deleted meanwhile."""
+
+    media_type = "application/octet-stream"
+
 
 router = APIRouter(prefix="/v1/files", responses={404: {"model": ErrorAnswer}})
 
@@ -72,16 +84,26 @@ async def delete_one_file(request: Request, file_id: str) -> FileDeleted:
     return FileDeleted(id=file_id)
 
 
-@router.get("/{file_id}/content", response_class=FileResponse)
-async def retrieve_content(request: Request, file_id: str) -> FileResponse:
+@router.get("/{file_id}/content", response_class=_Content)
+async def retrieve_content(request: Request, file_id: str) -> Response:
     """What is in it, to be saved and not to be shown: it may be anything."""
     file = await _find(request, file_id)
-    return FileResponse(
-        _store(request).files / file["id"],
-        media_type="application/octet-stream",
-        filename=file["filename"],
-        headers={"X-Content-Type-Options": "nosniff"},
-    )
+    try:
+        content = await asyncio.to_thread((_store(request).files / file["id"]).open, "rb")
+    except FileNotFoundError:  # deleted since
+        raise _missing(file_id) from None
+    headers = {
+        "Content-Length": str(os.fstat(content.fileno()).st_size),
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(file['filename'], safe='')}",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return _Content(_pieces(content), headers=headers)
+
+
+def _pieces(content: BinaryIO) -> Iterator[bytes]:
+    with content:
+        while piece := content.read(_PIECE):
+            yield piece
 
 
 def _store(request: Request) -> Store:

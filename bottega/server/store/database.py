@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from bottega.errors import InputError, WorkError
 
-BUSY_SECONDS = 30  # how long a write waits for another process's
+BUSY_SECONDS = 30  # how long a write waits for another process's, and PostgreSQL for any statement
 WRITING = {"writing": True}  # the option of a connection that is going to write
 _MIGRATING = 0x626F74746567  # any number; servers that start together take turns under it
 
@@ -47,7 +47,18 @@ def _postgresql(given: str) -> Engine:
         ) from None
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise InputError(f"--state: expected a folder or a postgresql:// URL, not {url.drivername}://")
-    return create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": BUSY_SECONDS, "tcp_user_timeout": 1000 * BUSY_SECONDS},
+    )
+
+    @event.listens_for(engine, "connect")
+    def bound(connection: Any, _: object) -> None:
+        connection.execute(f"SET statement_timeout = {1000 * BUSY_SECONDS}")
+        connection.commit()
+
+    return engine
 
 
 def _sqlite(folder: Path) -> Engine:

@@ -100,8 +100,9 @@ def find_key(store: Store, key: str) -> Known | None:
 
 def any_key(store: Store) -> bool:
     """Whether a key was ever made; a revoked one counts, for revoking the last must not open the server."""
-    with store.reading() as session:
-        return bool(session.scalar(select(exists().where(Key.id.is_not(None)))))
+    # Without a session, which takes three times as long: where there is none, every request asks.
+    with store.database.connect() as connection:
+        return bool(connection.scalar(_ANY))
 
 
 def revoke_key(store: Store, id: str) -> None:
@@ -151,6 +152,7 @@ def add_usage(store: Store, used: Mapping[str, Used]) -> None:
             session.execute(row.on_conflict_do_update(index_elements=["key", "day"], set_=added))
 
 
+_ANY = select(exists().where(Key.id.is_not(None)))
 _COUNTS = (Usage.requests, Usage.prompt_tokens, Usage.completion_tokens)
 
 
