@@ -121,7 +121,7 @@ def _classify(models: tuple[str, ...], data: str, json_: bool) -> None:
     from bottega.evaluation.classification import measure_accuracy
 
     classifiers = {name: load_classifier(name) for name in models}
-    examples = held_out_labelled(data)
+    examples = held_out_labelled(data, report=Console(stderr=True).print)
     table = Table("model", "accuracy", "right", "texts", "commonest label", box=None, pad_edge=False)
     for name, model in classifiers.items():
         found = measure_accuracy(model, examples)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
-from tyro.conf import DisallowNone, FlagCreatePairsOff
+from tyro.conf import DisallowNone, FlagCreatePairsOff, arg
 
 DESCRIPTION = """Accuracy of naive Bayes and of logistic regression by how many texts they have learned from
 (Ng and Jordan 2001); writes sentiment.png and sentiment.json.
@@ -26,6 +27,7 @@ def _sentiment(
     draws: int = 20,
     smallest: int = 20,
     seed: int = 0,
+    json_: Annotated[bool, arg(name="json")] = False,
 ) -> None:
     """Measure the classifiers on growing parts of labelled data.
 
@@ -35,6 +37,7 @@ def _sentiment(
         draws: how many times each size is drawn.
         smallest: texts of the smallest size; each next one has twice as many.
         seed: which draws these are.
+        json_: print sentiment.json instead of the table.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -46,5 +49,7 @@ def _sentiment(
         task = bar.add_task("classifiers")
         config = SentimentConfig(data, draws, smallest, seed)
         table = run_sentiment(out, config, lambda done, of: bar.update(task, completed=done, total=of))
-    print(table)
-    print(f"\n{out / 'sentiment.png'}")
+    if json_:
+        print((out / "sentiment.json").read_text(encoding="utf-8"))
+    else:
+        print(f"{table}\n\n{out / 'sentiment.png'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, PositionalMetavarFromFieldName
+from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMetavarFromFieldName
 
 DESCRIPTION = """Draw the alignment of a translation with its source, as attention found it.
 
@@ -14,7 +14,7 @@ Example: bottega show alignment runs/bahdanau "A man rides a horse." --out align
 
 def main(argv: list[str]) -> None:
     """Parse the arguments, read the text, draw the picture."""
-    markers = (FlagCreatePairsOff, PositionalMetavarFromFieldName)
+    markers = (FlagCreatePairsOff, PositionalMetavarFromFieldName, DisallowNone)
     tyro.cli(_show, args=argv, prog="bottega show alignment", description=DESCRIPTION, config=markers)
 
 

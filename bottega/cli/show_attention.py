@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, PositionalMetavarFromFieldName
+from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMetavarFromFieldName
 
 DESCRIPTION = """Write a page that shows who looks at whom, in every head; any browser opens it, offline.
 
@@ -15,7 +15,7 @@ Example: bottega show attention runs/quickstart "The cat sat down because it was
 
 def main(argv: list[str]) -> None:
     """Parse the arguments, read the text, write the page."""
-    markers = (FlagCreatePairsOff, PositionalMetavarFromFieldName)
+    markers = (FlagCreatePairsOff, PositionalMetavarFromFieldName, DisallowNone)
     tyro.cli(_show, args=argv, prog="bottega show attention", description=DESCRIPTION, config=markers)
 
 

@@ -26,7 +26,8 @@ class Curves:
 
 def main(argv: list[str]) -> None:
     """Draw the runs into one picture."""
-    show = tyro.cli(Curves, args=argv, prog="bottega show curves")
+    markers = (tyro.conf.PositionalMetavarFromFieldName,)
+    show = tyro.cli(Curves, args=argv, prog="bottega show curves", config=markers)
     from bottega.plots.curves import draw_curves, read_run
 
     if not show.runs:

@@ -33,7 +33,7 @@ class Positions:
 
 def main(argv: list[str]) -> None:
     """Draw the tables into one picture."""
-    asked = tyro.cli(Positions, args=argv, prog="bottega show positions")
+    asked = tyro.cli(Positions, args=argv, prog="bottega show positions", config=(tyro.conf.DisallowNone,))
     if asked.n < 2 or asked.width < 2 or asked.width % 2:
         raise InputError(f"n {asked.n} and width {asked.width}: expected at least 2, and an even width")
     import torch

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, PositionalMetavarFromFieldName
+from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMetavarFromFieldName
 
 DESCRIPTION = """Draw words on a plane by their Word2Vec vectors, near where they are used alike.
 
@@ -16,7 +16,7 @@ Example: bottega show words runs/words --words king,queen,man,woman,uncle,aunt -
 
 def main(argv: list[str]) -> None:
     """Parse the arguments, draw, print where the picture is."""
-    markers = (FlagCreatePairsOff, PositionalMetavarFromFieldName)
+    markers = (FlagCreatePairsOff, PositionalMetavarFromFieldName, DisallowNone)
     tyro.cli(_show, args=argv, prog="bottega show words", description=DESCRIPTION, config=markers)
 
 

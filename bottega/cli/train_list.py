@@ -28,7 +28,7 @@ def _family(family: str, presets: dict[str, Preset], width: int) -> str:
     for name, one in presets.items():
         facts = _facts(one)
         size = "" if facts["parameters"] is None else f"{facts['parameters']:,}"
-        minutes = "" if one.minutes is None else f"{one.minutes:g} min"
+        minutes = "" if facts["minutes"] is None else f"{facts['minutes']:g} min"
         lines.append(f"  {name:<{width}}  {size:>15}  {minutes:>8}  {one.about}")
         indent = " " * (width + 31)
         lines += [f"{indent}--data {one.data}"] if not shared else []
@@ -42,7 +42,7 @@ def _facts(one: Preset) -> dict[str, Any]:
         "about": one.about,
         "parameters": parameters,
         "data": one.data,
-        "minutes": one.minutes,
+        "minutes": getattr(one.training, "minutes", None) if one.minutes is None else one.minutes,
         "expected": one.expected or None,
     }
 

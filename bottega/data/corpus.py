@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bottega.data.documents import Document, Report, read_documents
-from bottega.data.embedded import embedded_documents
+from bottega.data.embedded import READING, embedded_documents
 from bottega.data.near_duplicates import without_copies
 from bottega.data.splits import hold_out, training_part
 from bottega.errors import InputError
@@ -29,6 +29,8 @@ def open_corpus(
         raise InputError("the embedded corpus has its own split by module; leave --held-out away")
     if held_out == 0:
         return read_documents(sources, text_field, report=report), []
+    if embedded:
+        report(READING)
     training, held = embedded_documents() if embedded else ([], [])
     others = [source for source in sources if not (embedded and source == "embedded")]
     if others or not embedded:

@@ -37,7 +37,8 @@ def read_documents(
     A source is a file (text of any suffix; `.jsonl`, `.parquet` by their column `text_field`; compressed as
     `.gz`, `.xz` or `.zst`), a folder of such files, a name in the catalog, `hf://datasets/OWNER/NAME[:CONFIG]`,
     or `embedded`: the embedded corpus without what its own split holds out.
-    A folder's hidden files are passed over; those that are not text are skipped, and `report` hears how many.
+    A folder's hidden files are passed over; those that are not text are skipped, and `report` hears how many;
+    it also hears of a source that takes some seconds.
     Raises `InputError` for a source that is not there, holds no text, or is damaged.
     """
     if isinstance(sources, str | Path):  # a str is a sequence of str, and would be read letter by letter
@@ -65,8 +66,9 @@ def _read_source(source: str | Path, text_field: str, report: Report) -> Iterato
         for file in catalog.locate(str(source)):
             yield from read_file(file, text_field)
     elif str(source) == "embedded":
-        from bottega.data.embedded import embedded_documents  # which knows documents itself
+        from bottega.data.embedded import READING, embedded_documents  # which knows documents itself
 
+        report(READING)
         yield from embedded_documents()[0]
     else:
         known = ", ".join(["embedded", *catalog.names()])

@@ -22,6 +22,7 @@ from bottega.errors import WorkError
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "sympy", "mpmath", "networkx", "torch")
 HELD_OUT = 0.015  # of all modules
+READING = "embedded: reading the sources that this Python carries takes some seconds"
 # Bytes of a module: less is a stub, more would be most of the held-out part.
 SMALLEST, LARGEST = 700, 100_000
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bottega.data import catalog
+from bottega.data.documents import Report
 from bottega.data.files import inner_suffix, read_jsonl, read_lines
 from bottega.data.splits import by_hash
 from bottega.errors import InputError
@@ -32,36 +33,49 @@ class Labelled:
 
 
 def open_labelled(
-    data: Sequence[str], text_field: str = "text", label_field: str = "label"
+    data: Sequence[str],
+    text_field: str = "text",
+    label_field: str = "label",
+    *,
+    report: Report = lambda _line: None,
 ) -> tuple[Labelled, Labelled]:
     """Return the training and the held-out part of labelled data.
 
     Each of `data` is a data set of the catalog with labels (sst2, trec, rte, cb), which has its own split; a
     file, of which a tenth is held out by a hash of each text; or `embedded`: sentences that begin the
-    docstrings of the installed packages, labelled by the package, whole modules held out.
+    docstrings of the installed packages, labelled by the package, whole modules held out; reading them takes
+    seconds, and `report` hears of it.
     Raises `InputError` where there is no such source, or it is damaged.
     """
     if not data:
         raise InputError(f"no data given; name a file with a text and a label a line, or one of {_known()}")
     training, held_out = [], []
     for source in data:
-        one, other = _open(source, text_field, label_field)
+        one, other = _open(source, text_field, label_field, report)
         training += one
         held_out += other
     return _labelled(training), _labelled(held_out)
 
 
-def held_out_labelled(source: str, text_field: str = "text", label_field: str = "label") -> Labelled:
+def held_out_labelled(
+    source: str,
+    text_field: str = "text",
+    label_field: str = "label",
+    *,
+    report: Report = lambda _line: None,
+) -> Labelled:
     """Return what a classifier may be measured on: the held-out part of a named source, or all of a file.
 
     Raises `InputError` as `open_labelled` does.
     """
     if Path(source).is_file():
         return _labelled(list(read_labelled_file(Path(source), text_field, label_field)))
-    return open_labelled([source], text_field, label_field)[1]
+    return open_labelled([source], text_field, label_field, report=report)[1]
 
 
-def _open(source: str, text_field: str, label_field: str) -> tuple[list[Example], list[Example]]:
+def _open(
+    source: str, text_field: str, label_field: str, report: Report
+) -> tuple[list[Example], list[Example]]:
     path = Path(source)
     if path.is_file():
         examples = list(read_labelled_file(path, text_field, label_field))
@@ -72,7 +86,9 @@ def _open(source: str, text_field: str, label_field: str) -> tuple[list[Example]
         )
     if source == "embedded":
         from bottega.data.docstrings import docstring_examples
+        from bottega.data.embedded import READING
 
+        report(READING)
         return docstring_examples()
     if source in _READERS:
         first, second = (list(_READERS[source](file)) for file in catalog.locate(source))

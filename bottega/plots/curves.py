@@ -27,7 +27,7 @@ def read_run(run: Path) -> dict[str, dict[str, list[float]]]:
     """
     path = run / "curves.jsonl"
     if not path.is_file():
-        raise InputError(f"{run} has no curves.jsonl; give the folder of a run that `bottega train` wrote")
+        raise InputError(f"{run} has no curves.jsonl; give the run of a network, not of a model that counts")
     columns: dict[str, dict[str, list[float]]] = {"step": {}, "validation": {}}
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         if not line.endswith(b"\n"):

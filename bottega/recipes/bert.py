@@ -148,7 +148,12 @@ def finetune_classifier(
         raise InputError("a classifier is fine-tuned by one process here; start it without torchrun")
     if not training.model:
         raise InputError("name the BERT to fine-tune: --model RUN, of `bottega train bert-tiny` or of others")
-    taught, held = open_labelled(data, training.text_field, training.label_field)
+
+    def say(text: str) -> None:
+        if on_event is not None:
+            on_event(Notice(text))
+
+    taught, held = open_labelled(data, training.text_field, training.label_field, report=say)
     classes = sorted(set(taught.labels))
     folder = resolve(training.model)
     tokenizer = WordPiece.load(folder)

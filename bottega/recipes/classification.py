@@ -13,7 +13,7 @@ from bottega.evaluation.classification import measure_accuracy
 from bottega.models.logistic_regression import LogisticRegressionConfig, TfidfRegression
 from bottega.models.naive_bayes import NaiveBayes, NaiveBayesConfig
 from bottega.recipes.preset import Job, Preset
-from bottega.training.events import Listener
+from bottega.training.events import Listener, Notice
 
 Fit = Callable[[Sequence[str], Sequence[str], Any], NaiveBayes | TfidfRegression]
 
@@ -28,10 +28,15 @@ class LabelledOptions:
 
 def _job(fit: Fit) -> Job:
     def run(
-        shape: Any, data: tuple[str, ...], out: Path, options: LabelledOptions, _on_event: Listener | None
+        shape: Any, data: tuple[str, ...], out: Path, options: LabelledOptions, on_event: Listener | None
     ) -> str:
         """Fit a classifier, write it, and measure it on what was held out."""
-        training, held_out = open_labelled(data, options.text_field, options.label_field)
+
+        def say(text: str) -> None:
+            if on_event is not None:
+                on_event(Notice(text))
+
+        training, held_out = open_labelled(data, options.text_field, options.label_field, report=say)
         try:
             model = fit(training.texts, training.labels, shape)
         except InputError as error:

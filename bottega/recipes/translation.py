@@ -151,12 +151,15 @@ FIRST_PERSON = {
 
 _SEQ2SEQ = Seq2SeqConfig(source_language="en", target_language="de")
 
-_WHAT = "embedded, multi30k, tatoeba-en-fr, tatoeba-en-de, files of pairs (.tsv, .jsonl, or FILE,FILE)"
+_PAIRS = "multi30k, tatoeba-en-fr, tatoeba-en-de, files of pairs (.tsv, .jsonl, or FILE,FILE)"
+_WHAT = f"{_PAIRS}; embedded with --source-language en --target-language digits"
 
 
 def _preset(about: str, shape: Any, training: TrainingConfig, **rest: Any) -> Preset:
     run = rest.pop("run", train_translator)
-    return Preset(about, shape, training, run, _WHAT, not_offered=NOT_OFFERED, **rest)
+    numbers = "digits" in (shape.source_language, shape.target_language)
+    what = f"embedded, {_PAIRS}" if numbers else _WHAT
+    return Preset(about, shape, training, run, what, not_offered=NOT_OFFERED, **rest)
 
 
 PRESETS: dict[str, Preset] = {

@@ -28,6 +28,8 @@ def average(run: Path, last: int, out: Path) -> list[Path]:
     if out.exists():
         raise InputError(f"{out} is there already; name another --out")
     steps = sorted(run.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    if not steps:
+        raise InputError(f"{run} holds no checkpoints; give the run of a network, not of a model that counts")
     if len(steps) < last:
         raise InputError(
             f"{run} holds {len(steps)} checkpoints, and {last} were asked for; ask for fewer, or train with "

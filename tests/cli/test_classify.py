@@ -108,3 +108,21 @@ def test_one_class_only_is_named_with_its_file(tmp_path: Path, capsys) -> None:
     assert run(["train", "naive-bayes", "--data", str(file), "--out", str(tmp_path / "model")]) == 2
     error = capsys.readouterr().err
     assert str(file) in error and "labelled 'good'" in error and not (tmp_path / "model").exists()
+
+
+def test_the_growing_bench_prints_its_numbers_for_programs(
+    reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["lineage", "sentiment", "--data", str(reviews), "--draws", "1", "--out", str(tmp_path / "bench")]
+    assert run([*asked, "--json"]) == 0
+    curves = json.loads(capsys.readouterr().out)["curves"][str(reviews)]
+    assert curves["naive Bayes"]["80"] and curves["logistic regression, TF-IDF"]
+
+
+def test_what_only_a_network_s_run_has_is_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["average", str(model), "--out", str(tmp_path / "mean")]) == 2
+    assert "holds no checkpoints; give the run of a network" in capsys.readouterr().err
+    assert run(["show", "curves", str(model), "--out", str(tmp_path / "curves.png")]) == 2
+    assert "has no curves.jsonl; give the run of a network" in capsys.readouterr().err

@@ -81,7 +81,9 @@ def test_what_has_no_labels_is_refused(source: str) -> None:
 
 
 def test_the_embedded_examples_are_balanced_and_their_modules_apart() -> None:
-    training, held_out = open_labelled(["embedded"])
+    told: list[str] = []
+    training, held_out = open_labelled(["embedded"], report=told.append)
+    assert told == ["embedded: reading the sources that this Python carries takes some seconds"]
     assert len(set(training.labels)) >= 2 and set(training.labels) == set(held_out.labels)
     assert len(set(Counter(training.labels).values())) == 1
     assert not set(training.texts) & set(held_out.texts)
