@@ -20,7 +20,8 @@ DESCRIPTION = """Train a preset; `--list` shows all, with the data that each tak
 Example: bottega train modern-5m --data data/shakespeare --out runs/first --minutes 10
          bottega train modern-5m --data data/books=0.8 data/code=0.2 --out runs/both --minutes 10
 
-The same command goes on with a run that was stopped. Any field of the model's shape can be set too, such as
+The same command goes on with a run that was stopped; what is counted (the presets without a number of
+parameters) starts again. Any field of the model's shape can be set too, such as
 --n-layer 6 or --context-length 256. Two processes: torchrun --nproc-per-node 2 --no-python bottega train …"""
 
 
@@ -61,12 +62,18 @@ def _arguments(preset: Preset | None) -> type[Any]:
     fields: list[tuple[Any, ...]] = [
         ("preset", Annotated[Positional[str], arg(help="a name that --list shows")]),
         ("data", Annotated[tuple[str, ...], arg(help=data)]),
-        ("out", Annotated[Path, arg(help="folder of the run; it is resumed where it exists")]),
+        ("out", Annotated[Path, arg(help=_out(preset))]),
     ]
     if preset is not None:
         fields.append(("training", _options(preset.training, dict.fromkeys(BUDGETS))))
         fields.append(("model", _options(preset.shape, {}, preset.not_offered)))
     return dataclasses.make_dataclass("Arguments", fields, frozen=True)
+
+
+def _out(preset: Preset | None) -> str:
+    if preset is None or preset.resumes:
+        return "folder of the run; it is resumed where it exists"
+    return "folder of the model; the same command starts again and replaces it"
 
 
 def _options(values: Any, defaults: dict[str, Any], fixed: tuple[str, ...] = ()) -> type[Any]:

@@ -13,9 +13,9 @@ from bottega.data.corpus import open_corpus
 from bottega.data.documents import read_documents
 from bottega.data.shard_files import TokenShards
 from bottega.errors import InputError, Stopped
-from bottega.models.hmm import HMM, HMMConfig
+from bottega.models.hmm import HMM, MODEL_TYPE, HMMConfig
 from bottega.models.symbols import write_symbols
-from bottega.recipes.preset import Preset
+from bottega.recipes.preset import Preset, check_free
 from bottega.recipes.text_shards import DATA, are_prepared, mixture
 from bottega.text.tokenizer import Tokenizer
 from bottega.training.events import Listener, Notice
@@ -111,8 +111,7 @@ def _fit(
     config: HMMConfig, pieces: Sequence[Any], out: Path, training: BaumWelch, on_event: Listener | None
 ) -> HMM:
     """Draw a model, fit it, and write it; Ctrl-C writes it as it was after the last whole iteration."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder for the model")
+    check_free(out, MODEL_TYPE)
     if not pieces:
         raise InputError("the documents hold nothing to learn from; give more text")
     say = _teller(on_event)
@@ -134,7 +133,9 @@ def _fit(
         model.fit(pieces, training.iterations, training.tolerance, training.prior, _progress(say))
     except KeyboardInterrupt:
         model.save_pretrained(out)
-        raise Stopped(f"stopped; {out} holds the model as far as it came") from None
+        raise Stopped(
+            f"stopped; {out} holds the model as far as it came; the same command starts again"
+        ) from None
     model.save_pretrained(out)
     return model
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bottega.errors import InputError
+from bottega.interop.locate import read_json
+from bottega.training.config import TrainingConfig
 from bottega.training.events import Listener
 
 Job = Callable[[Any, tuple[str, ...], Path, Any, Listener | None], str]
@@ -34,3 +37,18 @@ class Preset:
     expected: str = ""
     """What it then reaches, on which data; empty where it was not measured."""
     not_offered: tuple[str, ...] = ()
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the same command goes on with a run that was stopped; what is counted starts again."""
+        kind = self.training if isinstance(self.training, type) else type(self.training)
+        return issubclass(kind, TrainingConfig)
+
+
+def check_free(out: Path, model_type: str) -> None:
+    """Raise InputError where a model would bury something else in `out`, before long work ends in it."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; expected a folder for the model; name another")
+    other = (out / "config.json").exists() and read_json(out / "config.json").get("model_type") != model_type
+    if other or any(out.glob("step-*")):
+        raise InputError(f"{out} holds another kind of model; name another folder")

@@ -15,11 +15,10 @@ from bottega.data.disk import atomic_file
 from bottega.data.documents import Document
 from bottega.errors import InputError, Stopped
 from bottega.evaluation.topics import coherence, complete_documents
-from bottega.interop.locate import read_json
 from bottega.models.lda import LDA, MODEL_TYPE, LDAConfig
 from bottega.models.lda_gibbs import Gibbs
 from bottega.models.lda_variational import OnlineBayes
-from bottega.recipes.preset import Preset
+from bottega.recipes.preset import Preset, check_free
 from bottega.training.events import Listener, Notice
 
 TITLE, EXCERPT = 80, 240  # characters of a document that its run keeps, for whoever looks at the topics
@@ -55,7 +54,7 @@ def train_topics(
         if on_event:
             on_event(Notice(line))
 
-    _check_free(out)
+    check_free(out, MODEL_TYPE)
     streamed, held_out = open_corpus(data, report=say)
     training = list(streamed)
     prepare = shape.preparation()
@@ -68,7 +67,7 @@ def train_topics(
     if progress.done < progress.total:
         raise Stopped(
             f"stopped at {progress.unit} {progress.done:,} of {progress.total:,}; the topics so far are in "
-            f"{out}"
+            f"{out}; the same command starts again"
         )
     top = np.argsort(-model.topics, axis=0, kind="stable")[:10].T.tolist()
     line = (
@@ -108,9 +107,12 @@ def read_run(folder: str | Path) -> TopicRun:
     from safetensors.numpy import load_file
 
     folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; give what `bottega train lda` wrote")
     model = LDA.from_pretrained(folder)
     try:
-        lines = (folder / "documents.jsonl").read_text("utf-8").splitlines()
+        # Not splitlines: titles may hold what Unicode calls a line's end.
+        lines = (folder / "documents.jsonl").read_text("utf-8").rstrip("\n").split("\n")
         documents = [json.loads(line) for line in lines]
         titles, excerpts = ([str(document[key]) for document in documents] for key in ("title", "text"))
         mixtures = load_file(folder / "mixtures.safetensors")["mixtures"]
@@ -124,14 +126,6 @@ def read_run(folder: str | Path) -> TopicRun:
         reason = " ".join(str(error).split())
         raise InputError(f"{folder} is damaged ({reason}); train the topics again") from None
     return TopicRun(model, titles, excerpts, mixtures)
-
-
-def _check_free(out: Path) -> None:
-    """Raise InputError where the run would bury something else, before long work ends in it."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; expected a folder for the run; name another")
-    if (out / "config.json").exists() and read_json(out / "config.json").get("model_type") != MODEL_TYPE:
-        raise InputError(f"{out} holds another kind of model; name another folder")
 
 
 class _Progress:

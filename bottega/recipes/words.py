@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bottega.data.documents import read_documents
-from bottega.errors import InputError, Stopped
+from bottega.errors import Stopped
 from bottega.evaluation.analogies import measure_analogies
-from bottega.models.word2vec import Word2Vec, Word2VecConfig, Word2VecTraining
-from bottega.recipes.preset import Preset
+from bottega.models.word2vec import MODEL_TYPE, Word2Vec, Word2VecConfig, Word2VecTraining
+from bottega.recipes.preset import Preset, check_free
 from bottega.text.words import words
 from bottega.training.events import Listener, Notice
 
@@ -34,11 +34,11 @@ def train_words(
 ) -> str:
     """Learn vectors of the words of some documents, write them, and ask the model analogies.
 
-    Ctrl-C writes the vectors as far as they came. Raises InputError where the documents hold too few words.
+    Ctrl-C writes the vectors as far as they came. Raises InputError where the documents hold too few words,
+    or `out` something else.
     """
     say = _teller(on_event)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder for the vectors")
+    check_free(out, MODEL_TYPE)
     model, corpus = Word2Vec.drawn(read_sentences(data, on_event), shape, training.seed)
     say(f"{len(corpus.ids):,} words, {len(model.words):,} different; {training.epochs} readings")
     begin = told = time.monotonic()
@@ -53,7 +53,9 @@ def train_words(
         model.learn(corpus, training, progress)
     except KeyboardInterrupt:
         model.save_pretrained(out)
-        raise Stopped(f"stopped; {out} holds the vectors as far as they came") from None
+        raise Stopped(
+            f"stopped; {out} holds the vectors as far as they came; the same command starts again"
+        ) from None
     seconds = max(time.monotonic() - begin, 1e-3)
     model.save_pretrained(out)
     speed = training.epochs * len(corpus.ids) / seconds

@@ -115,6 +115,24 @@ def test_help_has_an_example(capsys) -> None:
     assert "--vocab-size" not in text  # it is the data's
 
 
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [
+        ("lstm", "it is resumed where it exists"),
+        ("modern-1m", "it is resumed where it exists"),
+        ("bert-classifier", "it is resumed where it exists"),
+        ("lda", "the same command starts again"),
+        ("word2vec", "the same command starts again"),
+        ("naive-bayes", "the same command starts again"),
+    ],
+)
+def test_help_says_which_resume(preset: str, said: str, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        run(["train", preset, "--help"])
+    assert said in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
 def test_documents_are_prepared_in_the_run(data: Path, tmp_path: Path, capsys) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()

@@ -87,6 +87,9 @@ def test_what_is_wrong_is_said(
     assert "three words" in said(
         "show", "words", str(model), "--words", "oak,elm", "--out", str(tmp_path / "m.png")
     )
+    for preset, other in (("word2vec", letters), ("hmm-letters", model)):
+        file = str(other / "config.json")
+        assert "holds another kind of model" in said("train", preset, "--data", file, "--out", str(other))
     assert "name a .png" in said("show", "words", str(model), "--out", str(tmp_path / "map.doc"))
 
 
@@ -118,7 +121,7 @@ def test_ctrl_c_keeps_what_was_learnt(family, text: Path, tmp_path: Path, monkey
     monkeypatch.setattr(Word2Vec, "learn", interrupted)
     monkeypatch.setattr(HMM, "fit", interrupted)
     preset = family.PRESETS["word2vec" if family is words else "hmm-letters"]
-    with pytest.raises(Stopped, match="as far as"):
+    with pytest.raises(Stopped, match=r"as far as .*; the same command starts again"):
         preset.run(preset.shape, (str(text),), tmp_path / "run", preset.training, None)
     assert (tmp_path / "run" / "config.json").is_file()
 

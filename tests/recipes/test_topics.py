@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from bottega.cli import run
+from bottega.data.documents import Document
 from bottega.errors import InputError, Stopped
 from bottega.models.abilities import Encodes
 from bottega.models.lda import LDA, LDAConfig
 from bottega.models.lda_gibbs import Gibbs
 from bottega.models.load import load
-from bottega.recipes.topics import read_run, train_topics
+from bottega.recipes.topics import read_run, train_topics, write_run
 
 SUBJECTS = {
     "Painting": "fresco pigment canvas portrait altar brush painter varnish",
@@ -81,7 +82,7 @@ def test_ctrl_c_leaves_topics_that_open(corpus: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(sampler, "sweep", sweep)
     shape = LDAConfig(3, min_documents=2, max_share=1.0)
-    with pytest.raises(Stopped, match="sweep 7 of 50; the topics so far are in"):
+    with pytest.raises(Stopped, match=r"sweep 7 of 50; the topics so far are in .*starts again"):
         train_topics(shape, (str(corpus),), tmp_path / "run", Gibbs(50))
     assert read_run(tmp_path / "run").model.config.n_topics == 3
 
@@ -110,10 +111,20 @@ def test_documents_that_say_nothing(content: bytes, said: str, tmp_path: Path, c
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_titles_may_hold_what_unicode_calls_a_lines_end(tmp_path: Path) -> None:
+    documents = [Document(f"One\u2028title\x85{n}\nvarnish", str(n)) for n in range(2)]
+    model = LDA.fit_words([["varnish"]] * 2, LDAConfig(2, min_documents=1, max_share=1), Gibbs(1))
+    write_run(tmp_path, model, documents, np.full((2, 2), 0.5))
+    assert read_run(tmp_path).titles == ["One\u2028title\x850", "One\u2028title\x851"]
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a file"):
         train_topics(LDAConfig(3), (str(corpus),), corpus, Gibbs(1))
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "run" / "step-5").mkdir(parents=True)
+    with pytest.raises(InputError, match="another kind of model"):
+        train_topics(LDAConfig(3), (str(corpus),), tmp_path / "run", Gibbs(1))
     with pytest.raises(InputError, match="another kind of model"):
         train_topics(LDAConfig(3), (str(corpus),), tmp_path, Gibbs(1))
 
