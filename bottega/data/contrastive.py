@@ -64,7 +64,7 @@ class PairOptions:
     hidden: int | float = 0.15
     """Share of those in whose paragraph the title's words are left out, so that the rest has to tell."""
     length: int = 64
-    """Tokens of a paragraph, cut anywhere."""
+    """Tokens of a paragraph, cut anywhere, and of a title, cut behind them."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.titles <= 1 and 0 <= self.hidden <= 1):
@@ -103,7 +103,7 @@ class ContrastivePairs:
     def in_order(self) -> Iterator[dict[str, Tensor]]:
         """Each title once with its last paragraph, in whole batches: for validation."""
         pairs = [
-            (title, paragraphs[-1][: self.options.length])
+            (title[: self.options.length], paragraphs[-1][: self.options.length])
             for title, paragraphs in zip(self.data.titles, self.data.paragraphs, strict=True)
         ]
         for start in range(0, len(pairs) - self.batch_size + 1, self.batch_size):
@@ -128,7 +128,7 @@ class ContrastivePairs:
         if rng.random() < self.options.hidden:
             rest = document[~np.isin(document, title)]
             document = rest if len(rest) else document
-        return title, document
+        return title[: self.options.length], document
 
     def _some(self, paragraphs: list[Ids], rng: np.random.Generator) -> Ids:
         """A stretch of one of them."""

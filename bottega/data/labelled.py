@@ -123,13 +123,21 @@ def _value(record: dict[str, object], name: str, where: str) -> str:
     if not isinstance(value, str):
         had = f"holds {type(value).__name__}" if name in record else f"is not among {', '.join(record)}"
         raise InputError(f"{where}: the field {name!r} {had}; expected a string")
+    return _sound(value, name, where)
+
+
+def _sound(value: str, name: str, where: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: half a surrogate pair in {name!r}; correct it") from None
     return value
 
 
 def _label(record: dict[str, object], name: str, where: str) -> str:
     value = record.get(name)
     if isinstance(value, str | int) and str(value).strip():
-        return str(value).strip()
+        return _sound(str(value).strip(), name, where)
     raise InputError(f"{where}: the label {name!r} is {value!r}; expected a word or a whole number")
 
 
@@ -142,7 +150,13 @@ def _table(path: Path, text_field: str, label_field: str, kind: str) -> Iterator
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             if columns is None:
-                named = {text_field, label_field} <= set(row)
+                names = {text_field, label_field} & set(row)
+                if len(names) == 1:
+                    raise InputError(
+                        f"{where}: a column is called {names.pop()!r}, but none {text_field!r} with "
+                        f"{label_field!r}; name the columns with --text-field and --label-field"
+                    )
+                named = bool(names)
                 columns = (row.index(text_field), row.index(label_field)) if named else (0, 1)
                 width = len(row) if named else 2
                 if named:

@@ -60,7 +60,8 @@ class MaskedPairs:
         self.documents = [ids for ids in documents if len(ids) >= 4]
         if len(self.documents) < 2:
             raise InputError(
-                f"{len(self.documents)} documents of 4 tokens; expected at least 2, to tell apart"
+                f"{len(self.documents)} documents of 4 tokens or more, to train on or held out; each part "
+                "needs at least 2, to tell what follows from what does not; give more text"
             )
         self.ends = np.cumsum([len(ids) for ids in self.documents])
         self.vocabulary, self.batch_size, self.time, self.seed = vocabulary, batch_size, context_length, seed

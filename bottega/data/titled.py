@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bottega.data.documents import Document, Report, read_documents
-from bottega.data.embedded import find_modules
+from bottega.data.embedded import READING, find_modules
 from bottega.data.splits import by_hash
 from bottega.errors import InputError
 
@@ -42,6 +42,8 @@ def read_titled(data: Sequence[str], *, report: Report) -> tuple[list[Titled], l
     found: dict[str, list[str]] = {}
     for source in data:
         embedded = source == "embedded" and not Path(source).exists()
+        if embedded:
+            report(READING)
         some = _functions() if embedded else _articles(read_documents([source], report=report))
         for one in some:
             found.setdefault(one.title, []).extend(one.paragraphs)
@@ -74,15 +76,21 @@ def _articles(documents: Iterable[Document]) -> Iterator[Titled]:
 def _functions() -> Iterator[Titled]:
     for module in find_modules():
         try:
-            text = module.path.read_text(encoding="utf-8")
-            tree = ast.parse(text)
+            yield from functions(module.path.read_text(encoding="utf-8"))
         except (OSError, ValueError, SyntaxError):
             continue
-        lines = text.splitlines()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and len(node.body) > 1 and (said := ast.get_docstring(node)):
-                first = said.strip().partition("\n")[0]
-                body = "\n".join(lines[node.body[1].lineno - 1 : node.end_lineno])
-                if len(body) >= SHORTEST_BODY and first:
-                    title = f"{node.name.replace('_', ' ').strip()}: {first}"
-                    yield Titled(title[:LONGEST_TITLE], [body[:LONGEST]])
+
+
+def functions(source: str) -> Iterator[Titled]:
+    """The functions of a module that say what they do: name and docstring's first line over the body.
+
+    Raises SyntaxError or ValueError where the source is no Python.
+    """
+    lines = source.split("\n")  # splitlines would count a form feed, which ast does not
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and len(node.body) > 1 and (said := ast.get_docstring(node)):
+            first = said.strip().partition("\n")[0]
+            body = "\n".join(lines[node.body[1].lineno - 1 : node.end_lineno])
+            if len(body) >= SHORTEST_BODY and first:
+                title = f"{node.name.replace('_', ' ').strip()}: {first}"
+                yield Titled(title[:LONGEST_TITLE], [body[:LONGEST]])

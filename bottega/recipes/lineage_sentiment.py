@@ -20,6 +20,7 @@ from bottega.errors import InputError
 from bottega.evaluation.classification import measure_accuracy
 from bottega.models.logistic_regression import LogisticRegressionConfig, TfidfRegression
 from bottega.models.naive_bayes import NaiveBayes, NaiveBayesConfig
+from bottega.models.word_counts import check_examples
 from bottega.plots.sizes import draw_against_size
 
 Curves = dict[str, dict[int, list[float]]]  # classifier → size → accuracy of each draw
@@ -59,6 +60,7 @@ def run_sentiment(out: Path, config: SentimentConfig, progress: Progress | None 
     held_out_sizes: dict[str, int] = {}
     for number, name in enumerate(config.data):
         training, held_out = open_labelled([name])
+        check_examples(training.texts, training.labels)
 
         def report(done: int, of: int, before: int = number) -> None:
             if progress:

@@ -53,6 +53,9 @@ def test_fields_can_be_named_labels_may_be_numbers_and_pairs_are_joined(tmp_path
         ("a.jsonl", b'{"words": "fine", "label": "x"}\n', "'text' is not among words, label"),
         ("a.jsonl", b'{"text": 3, "label": "x"}\n', "'text' holds int"),
         ("a.csv", b'"' + b"x" * 200_000 + b'",y\n', "field larger than field limit"),
+        ("a.jsonl", b'{"text": "\\ud800", "label": "x"}\n', "half a surrogate pair in 'text'"),
+        ("a.jsonl", b'{"text": "fine", "label": "\\ud800"}\n', "half a surrogate pair in 'label'"),
+        ("a.tsv", b"sentence\tlabel\nfine\tgood\n", "a column is called 'label', but none 'text'"),
         ("a.txt", b"fine good\n", "expected .jsonl, .tsv or .csv"),
     ],
 )

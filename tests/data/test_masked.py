@@ -11,7 +11,7 @@ import torch
 from bottega.data.contrastive import ContrastivePairs, EncodedTitles, PairOptions
 from bottega.data.labelled_batches import LabelledBatches
 from bottega.data.masked import MaskedPairs, Vocabulary
-from bottega.data.titled import SHORTEST, Titled, read_titled, without_words
+from bottega.data.titled import SHORTEST, Titled, functions, read_titled, without_words
 from bottega.errors import InputError
 from bottega.nn.loss import IGNORE
 
@@ -65,7 +65,7 @@ def test_validation_is_the_same_each_time() -> None:
 
 
 def test_too_little_for_pairs() -> None:
-    with pytest.raises(InputError, match="at least 2"):
+    with pytest.raises(InputError, match="1 documents of 4 tokens or more, to train on or held out"):
         MaskedPairs(DOCUMENTS[:1], VOCABULARY, 4, 32)
     with pytest.raises(InputError, match="no room"):
         MaskedPairs(DOCUMENTS, VOCABULARY, 4, 4)
@@ -101,6 +101,14 @@ def test_functions_have_titles_too() -> None:
     assert len(training) > 1000 and not {one.title for one in training} & {one.title for one in held_out}
 
 
+def test_a_function_after_a_form_feed_has_its_own_body() -> None:
+    filler = "    pigment = 'azure, ochre, vermilion, malachite, lead white, bone black, umber'\n"
+    source = f'"""A module."""\n\f\ndef grind():\n    """Grind colours."""\n{filler}    return pigment'
+    (one,) = functions(source)
+    assert one.title == "grind: Grind colours."
+    assert one.paragraphs == [f"{filler}    return pigment"]
+
+
 def test_words_of_a_title_are_left_out() -> None:
     assert (
         without_words("Ada wrote of engines; an engine computes.", "Ada's Engine")
@@ -122,5 +130,9 @@ def test_pairs_of_a_batch_are_of_different_documents() -> None:
     assert (int(counts[7]), int(counts[12]), total) == (30, 2, 60)
     with pytest.raises(InputError, match="lower batch_size"):
         ContrastivePairs(data, 31, 0, PairOptions())
+    same = EncodedTitles([np.full(5, 10, np.int32)] * 4, [[np.full(5, 10, np.int32)]] * 4)
+    short = ContrastivePairs(same, 4, 0, PairOptions(length=3), frame=([2], [3]))
+    for batch in (short.next_batch(), next(short.in_order())):
+        assert batch["query"].shape == batch["document"].shape == (4, 5)
     with pytest.raises(InputError, match="shares from 0 to 1"):
         PairOptions(titles=2)

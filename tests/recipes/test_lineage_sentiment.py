@@ -45,6 +45,13 @@ def test_senseless_settings_are_refused(wrong) -> None:
         SentimentConfig(**wrong)
 
 
+@pytest.mark.parametrize("lines", ["", "a text,x\n", "a text,x\nanother text,x\n"])
+def test_too_few_texts_are_refused(tmp_path: Path, lines: str) -> None:
+    (tmp_path / "few.csv").write_text(lines)
+    with pytest.raises(InputError, match=r"nothing to learn from|a classifier needs two classes"):
+        run_sentiment(tmp_path / "out", SentimentConfig(data=(str(tmp_path / "few.csv"),)))
+
+
 def test_the_files_say_what_was_measured(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     config = SentimentConfig(data=("embedded",), draws=2, smallest=1000)
