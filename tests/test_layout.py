@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
 
@@ -62,6 +64,48 @@ def test_every_requirement_is_pinned():
     assert not missing
 
 
+def test_whoever_installs_all_extras_has_every_import():
+    """So `pip install 'bottega[all]'`, which a missing package makes the command line say, is enough."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    (everything,) = extras["all"]
+    named = re.findall(r"[a-z]+", everything.removeprefix("bottega"))
+    offered = {_name(line) for line in chain(project["dependencies"], *(extras[name] for name in named))}
+    offered |= {"ctranslate2"}  # whose absence has a message of its own
+    distributions = packages_distributions()
+    missing = {
+        f"{path.relative_to(ROOT)}: {package}"
+        for path in SOURCES
+        for package in _imported(ast.parse(path.read_text(encoding="utf-8")))
+        if not {_canonical(name) for name in distributions.get(package, [package])} & offered
+    }
+    assert not missing
+
+
+def test_every_extra_that_a_message_names_exists():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *SOURCES]
+    named = {
+        extra.strip()
+        for path in pages
+        for extras in re.findall(r"pip install [^\n`]*?(?:bottega|\.)\[([a-z, ]+)\]", path.read_text("utf-8"))
+        for extra in extras.split(",")
+    }
+    assert named >= {"all", "eval", "lineage"}
+    assert named <= set(project["optional-dependencies"])
+
+
+def test_assertions_tell_types_and_nothing_else():
+    """Under `python -O` they are gone: what a user gave is refused by errors."""
+    others = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assert) and not _tells_a_type(node.test)
+    ]
+    assert not others
+
+
 def test_links_between_the_documents_lead_somewhere():
     link = re.compile(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)")
     broken = [
@@ -78,6 +122,25 @@ def test_the_index_of_the_documents_names_every_page():
     assert [
         p.name for p in sorted((ROOT / "docs").glob("*.md")) if p.name != "README.md" and p.name not in index
     ] == []
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    """The packages that a file imports which come neither with Python nor from here."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names - {"bottega", "_typeshed"}
+
+
+def _tells_a_type(test: ast.expr) -> bool:
+    if isinstance(test, ast.BoolOp):
+        return all(map(_tells_a_type, test.values))
+    if isinstance(test, ast.Call):
+        return isinstance(test.func, ast.Name) and test.func.id == "isinstance"
+    return isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.IsNot)
 
 
 def _name(requirement: str) -> str:

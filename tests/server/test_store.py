@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from bottega.errors import InputError, WorkError
 from bottega.server.store import Store
@@ -122,6 +123,22 @@ def test_writers_wait_for_each_other(store: Store):
         list(pool.map(count, range(200)))
     with store.reading() as session:
         assert session.execute(text("SELECT requests FROM usage")).scalar() == 200
+
+
+def test_a_writer_does_not_wait_for_ever(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("bottega.server.store.database.BUSY_SECONDS", 1)
+    url = store.database.url
+    state = store.files.parent if url.drivername == "sqlite" else url.set(drivername="postgresql")
+    patient = Store(str(state), store.files)
+    store.put("panel", "x", {"id": "x"})
+    begun = time.monotonic()
+    with store.writing() as session:
+        session.execute(text("UPDATE objects SET owner = 'bardi'"))
+        with pytest.raises(OperationalError):
+            patient.update("panel", "x", {"id": "x", "wood": "oak"})
+    assert 0.5 < time.monotonic() - begun < 25
+    assert store.get("panel", "x", "bardi") == {"id": "x"}
+    patient.close()
 
 
 def test_the_migrations_make_the_tables_that_the_code_declares(store: Store):
