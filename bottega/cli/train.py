@@ -39,13 +39,22 @@ def main(argv: list[str]) -> None:
     preset = _find(name)
     arguments = tyro.cli(
         _arguments(preset),
-        args=argv,
-        prog="bottega train",
-        description=DESCRIPTION,
+        args=argv if preset is None else argv[1:],
+        prog="bottega train" if name is None else f"bottega train {name}",
+        description=DESCRIPTION if name is None or preset is None else _about(name, preset),
         config=(OmitArgPrefixes, FlagCreatePairsOff),
     )
     assert preset is not None  # without one, --help has left
     _train(preset, arguments)
+
+
+def _about(name: str, preset: Preset) -> str:
+    """What the help of one preset begins with; its example runs as it stands."""
+    data = preset.data.split()[0].rstrip(",;")
+    budget = " --minutes 10" if isinstance(preset.training, type) else ""
+    base = " --model runs/bert-tiny" if hasattr(preset.training, "model") else ""
+    example = f"bottega train {name} --data {data} --out runs/{name}{base}{budget}"
+    return f"{preset.about}\n\nExample: {example}"
 
 
 def _find(name: str | None) -> Preset | None:
@@ -59,8 +68,9 @@ def _find(name: str | None) -> Preset | None:
 def _arguments(preset: Preset | None) -> type[Any]:
     """The arguments as a dataclass: what `train` takes, the run's options, and the model's shape."""
     data = "what --list says" if preset is None else preset.data
+    named = [("preset", Annotated[Positional[str], arg(help="a name that --list shows")])]
     fields: list[tuple[Any, ...]] = [
-        ("preset", Annotated[Positional[str], arg(help="a name that --list shows")]),
+        *(named if preset is None else []),
         ("data", Annotated[tuple[str, ...], arg(help=data)]),
         ("out", Annotated[Path, arg(help=_out(preset))]),
     ]

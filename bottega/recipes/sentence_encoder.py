@@ -73,7 +73,10 @@ def train_sentence_encoder(
         on_event=on_event,
     )
     model.tokenizer = tokenizer if model.framed else tokenizer.without_frame()
-    lines = _compared(model.eval(), taught, held) if len(held) >= 10 else []
+    lines = []
+    if len(held) >= 10:
+        say(f"{len(held):,} held-out titles look for their paragraphs, by the encoder and by TF-IDF")
+        lines = _compared(model.eval(), taught, held)
     return "\n".join([f"{result.checkpoint}: {result.step:,} steps", *lines])
 
 

@@ -91,6 +91,16 @@ def test_wrong_arguments_are_one_line_and_exit_2(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["lda", "bert-classifier", "transformer-tiny", "modern-1m"])
+def test_the_help_of_a_preset_has_its_own_example(name: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        run(["train", name, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith(f"usage: bottega train {name} ") and f"--out runs/{name}" in told
+    assert ("--data multi30k" in told) == (name == "transformer-tiny")
+    assert ("--model runs/bert-tiny" in told) == (name == "bert-classifier")
+
+
 def test_list_shows_every_preset(capsys) -> None:
     from bottega.recipes.presets import PRESETS
 
@@ -101,8 +111,10 @@ def test_list_shows_every_preset(capsys) -> None:
     assert run(["train", "--list", "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["name"] for row in rows] == list(PRESETS)
+    minutes = {row["name"]: row["minutes"] for row in rows}
+    assert minutes["lda"] == PRESETS["lda"].minutes and minutes["modern-1m"] is None
+    assert minutes["bert-tiny"] == 4.0  # its budget
     assert all(row["about"] and row["data"] and row["family"] for row in rows)
-    assert {row["minutes"] for row in rows} == {one.minutes for one in PRESETS.values()}
 
 
 def test_help_has_an_example(capsys) -> None:
