@@ -420,8 +420,17 @@ def test_a_pickle_is_never_opened(evil: tuple[Path, Path]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_server_does_not_live_by_assertions() -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_errors.py",
+        *(pytest.param(f"test_{name}.py", marks=pytest.mark.slow) for name in ("hostile", "fields", "files")),
+    ],
+)
+@pytest.mark.timeout(1200)
+def test_the_server_does_not_live_by_assertions(name: str) -> None:
     """Under `python -O` the program's own assertions are gone; pytest's stay."""
-    suite = [sys.executable, "-O", "-m", "pytest", str(Path(__file__).with_name("test_errors.py")), "-x"]
-    done = subprocess.run(suite, capture_output=True, text=True, timeout=240, check=False)
+    path = str(Path(__file__).with_name(name))
+    suite = [sys.executable, "-O", "-m", "pytest", path, "-x", "-k", "not live_by_assertions"]
+    done = subprocess.run(suite, capture_output=True, text=True, timeout=1100, check=False)
     assert done.returncode == 0, done.stdout

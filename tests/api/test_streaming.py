@@ -17,9 +17,12 @@ import httpx
 import openai
 import pytest
 
-from bottega.errors import InputError
+from bottega.engine.engine import Engine
+from bottega.errors import InputError, WorkError
 from bottega.models.gpt import GPT
+from bottega.server import run
 from bottega.server.run import greeting, is_loopback, listen
+from bottega.server.settings import ServerSettings
 from bottega.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -159,6 +162,34 @@ def test_a_taken_port_is_told_with_a_free_one(checkpoint: Path) -> None:
         assert done.returncode == 2
         assert done.stderr.startswith(f"bottega serve: port {port} on 127.0.0.1 is taken")
         assert done.stderr.count("\n") == 1
+
+
+def test_models_that_were_started_end_with_what_goes_wrong(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise WorkError("the easel fell over")
+
+    started: list[Engine] = []
+    monkeypatch.setattr(Engine, "start", keeping(Engine.start, started))
+    monkeypatch.setattr(run, "any_key", fail)  # the first that may fail after they were started
+    settings = ServerSettings(state=str(tmp_path / "state"))
+    with pytest.raises(WorkError, match="easel"):
+        run.serve({"bardi": str(checkpoint)}, port=0, settings=settings)
+    (engine,) = started
+    assert engine.pid is None
+    with pytest.raises(WorkError, match="stopping"):
+        asyncio.run(engine.wait_ready())
+
+
+def keeping(start: Callable[..., Engine], started: list[Engine]) -> Callable[..., Engine]:
+    """`start`, which also notes what it started."""
+
+    def noting(*args: Any) -> Engine:
+        started.append(start(*args))
+        return started[-1]
+
+    return noting
 
 
 def test_addresses() -> None:
