@@ -59,9 +59,9 @@ def train_text(
     """Fit an HMM to tokens of documents or of prepared shards; tell the bits per byte of held-out ones."""
     tokenizer, train, held = _tokens(data, shape.size, on_event)
     pieces = list(_up_to(_pieces(train), training.symbols))
-    model = _fit(replace(shape, size=tokenizer.vocab_size), pieces, out, training, on_event)
-    tokenizer.save(out)
-    write_symbols(out, [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)])
+    names = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]
+    config = replace(shape, size=tokenizer.vocab_size)
+    model = _fit(config, names, pieces, out, training, on_event, tokenizer)
     some = list(_up_to(held, HELD_OUT))
     size = sum(len(tokenizer.decode_bytes(ids[:-1])) for ids in some)
     bits = -sum(map(model.score, some)) / math.log(2) / size
@@ -80,8 +80,8 @@ def train_letters(
             yield [place[letter] for letter in " ".join(words)]
 
     pieces = list(_up_to(_pieces(letters()), training.symbols))
-    model = _fit(replace(shape, size=len(LETTERS)), pieces, out, training, on_event)
-    write_symbols(out, list(LETTERS))
+    config = replace(shape, size=len(LETTERS))
+    model = _fit(config, list(LETTERS), pieces, out, training, on_event)
     nats = sum(map(model.score, pieces)) / sum(map(len, pieces))
     return f"{out}: {-nats / math.log(2):.4f} bits a letter; `bottega show states {out} --out states.png`"
 
@@ -93,8 +93,8 @@ def train_lines(
     documents = read_documents(data, report=_teller(on_event))
     looks = ([look(line) for line in document.text.splitlines() if line.strip()] for document in documents)
     pieces = list(_up_to(_pieces(looks), training.symbols))
-    model = _fit(replace(shape, size=len(FEATURES)), pieces, out, training, on_event)
-    write_symbols(out, list(FEATURES))
+    config = replace(shape, size=len(FEATURES))
+    model = _fit(config, list(FEATURES), pieces, out, training, on_event)
     lines = sum(map(len, pieces))
     said = f"{out}: {model.config.n_states} states of {lines:,} lines"
     return f"{said}; `bottega show states {out} --out states.png`"
@@ -108,9 +108,18 @@ def look(line: str) -> list[float]:
 
 
 def _fit(
-    config: HMMConfig, pieces: Sequence[Any], out: Path, training: BaumWelch, on_event: Listener | None
+    config: HMMConfig,
+    names: list[str],
+    pieces: Sequence[Any],
+    out: Path,
+    training: BaumWelch,
+    on_event: Listener | None,
+    tokenizer: Tokenizer | None = None,
 ) -> HMM:
-    """Draw a model, fit it, and write it; Ctrl-C writes it as it was after the last whole iteration."""
+    """Draw a model, fit it, and write it with the names of its symbols and the tokenizer that makes them.
+
+    Ctrl-C writes it as it was after the last whole iteration.
+    """
     check_free(out, MODEL_TYPE)
     if not pieces:
         raise InputError("the documents hold nothing to learn from; give more text")
@@ -119,6 +128,12 @@ def _fit(
     model = models[0]
     size = sum(map(len, pieces))
     say(f"{size:,} symbols, {config.n_states} states; at most {training.iterations} iterations")
+
+    def save() -> None:
+        model.save_pretrained(out)
+        write_symbols(out, names)
+        if tokenizer is not None:
+            tokenizer.save(out)
 
     try:
         if len(models) > 1:
@@ -132,11 +147,11 @@ def _fit(
             )
         model.fit(pieces, training.iterations, training.tolerance, training.prior, _progress(say))
     except KeyboardInterrupt:
-        model.save_pretrained(out)
+        save()
         raise Stopped(
             f"stopped; {out} holds the model as far as it came; the same command starts again"
         ) from None
-    model.save_pretrained(out)
+    save()
     return model
 
 
