@@ -113,7 +113,7 @@ class SentenceEncoder(nn.Module):
         if self.config.n_layer:
             raise InputError("only an encoder without layers can begin as TF-IDF")
         weights = torch.log((1 + total) / (1 + documents.float()))
-        self.table.weight.data.mul_(weights[:, None])
+        self.table.weight.data.mul_(weights[:, None].to(self.table.weight.device))
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text as the model reads them, cut to the longest that it takes.

@@ -260,6 +260,8 @@ class Word2Vec:
     def _nearest(
         self, direction: Float32[np.ndarray, " width"], but: set[int], n: int
     ) -> list[tuple[str, float]]:
+        if n < 1:
+            raise InputError(f"n is {n}; ask for at least one word")
         cosines = self._directions @ direction
         order = [int(i) for i in np.argsort(-cosines)[: n + len(but)] if i not in but]
         return [(self.words[i], float(cosines[i])) for i in order[:n]]

@@ -82,6 +82,7 @@ def test_what_is_wrong_is_said(
         return capsys.readouterr().err
 
     assert "did you mean lute" in said("words", "near", str(model), "flute")
+    assert "at least one word" in said("words", "near", str(model), "lute", "-n", "0")
     assert "holds a HMM" in said("words", "near", str(letters), "lute")
     assert "holds a Word2Vec" in said("show", "states", str(model), "--out", str(tmp_path / "s.png"))
     assert "three words" in said(
