@@ -133,7 +133,7 @@ class ContrastivePairs:
     def _some(self, paragraphs: list[Ids], rng: np.random.Generator) -> Ids:
         """A stretch of one of them."""
         one = paragraphs[rng.integers(len(paragraphs))]
-        start = int(rng.integers(max(1, len(one) - self.options.length)))
+        start = int(rng.integers(max(1, len(one) - self.options.length + 1)))
         return one[start : start + self.options.length]
 
     def _batch(self, pairs: Sequence[tuple[Ids, Ids]]) -> dict[str, Tensor]:

@@ -128,7 +128,7 @@ class MaskedPairs:
             return first, second, 0
         other = int(rng.integers(len(self.documents) - 1))
         text = self.documents[other + (other >= number)]
-        begin = int(rng.integers(max(1, len(text) - len(second))))
+        begin = int(rng.integers(max(1, len(text) - len(second) + 1)))
         return first, text[begin : begin + len(second)], 1
 
     def _hide(
