@@ -28,6 +28,12 @@ _HEADERS = {
     "OpenAI-Processing-Ms": {"schema": {"type": "string", "pattern": r"^\d+$"}},
     "OpenAI-Version": {"schema": {"type": "string"}},
 }
+# A stream is described by one of its events.
+_EVENT = {
+    "type": "object",
+    "properties": {"data": {"type": "string", "description": "The JSON of a chunk, or [DONE]."}},
+    "required": ["data"],
+}
 _SUPERVISED = frozenset({"/health", "/ready", "/metrics"})
 
 
@@ -72,7 +78,7 @@ def _complete(operation: dict[str, Any], path: str, schemas: dict[str, Any]) -> 
     for status, text in more.items():
         answers.setdefault(status, {"description": text, "content": envelope})
     if _streams(operation, schemas):
-        answers["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        answers["200"]["content"]["text/event-stream"] = {"schema": _EVENT}
     for answer in answers.values():
         answer["headers"] = {**_HEADERS, **answer.get("headers", {})}
 
