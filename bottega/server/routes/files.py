@@ -9,7 +9,7 @@ from typing import Annotated, BinaryIO, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from bottega.server.errors import ApiError
 from bottega.server.files.schema import UPLOAD, File, FileDeleted, FileList
@@ -20,14 +20,7 @@ from bottega.server.store.contents import delete_file
 from bottega.server.store.store import Body, Store
 
 _PIECE = 2**18  # bytes of a content that are sent at once
-
-
-class _Content(StreamingResponse):
-    """An open file: it is sent to its end even if it is deleted meanwhile."""
-
-    media_type = "application/octet-stream"
-
-
+_BYTES = "application/octet-stream"
 router = APIRouter(prefix="/v1/files", responses={404: {"model": ErrorAnswer}})
 
 
@@ -84,8 +77,12 @@ async def delete_one_file(request: Request, file_id: str) -> FileDeleted:
     return FileDeleted(id=file_id)
 
 
-@router.get("/{file_id}/content", response_class=_Content)
-async def retrieve_content(request: Request, file_id: str) -> Response:
+@router.get(
+    "/{file_id}/content",
+    response_class=StreamingResponse,
+    responses={200: {"content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def retrieve_content(request: Request, file_id: str) -> StreamingResponse:
     """What is in it, to be saved and not to be shown: it may be anything."""
     file = await _find(request, file_id)
     try:
@@ -97,7 +94,8 @@ async def retrieve_content(request: Request, file_id: str) -> Response:
         "Content-Disposition": f"attachment; filename*=utf-8''{quote(file['filename'], safe='')}",
         "X-Content-Type-Options": "nosniff",
     }
-    return _Content(_pieces(content), headers=headers)
+    # It is open: sent to its end even if it is deleted meanwhile.
+    return StreamingResponse(_pieces(content), media_type=_BYTES, headers=headers)
 
 
 def _pieces(content: BinaryIO) -> Iterator[bytes]:
