@@ -257,7 +257,9 @@ class Transformer(nn.Module):
     def begin(self, source: Int[Tensor, "batch s"], source_mask: Bool[Tensor, "batch s"]) -> TransformerState:
         """Read the sources; the state of as many rows that have written nothing yet."""
         memory = self.encode(source, source_mask)
-        cross = [block.cross.keys_values(memory) for block in self.decoder]  # type: ignore[union-attr, operator]
+        keys_values = [block.cross.keys_values(memory) for block in self.decoder]  # type: ignore[union-attr, operator]
+        # Every step multiplies by them: laid out once as a product takes them.
+        cross = [(k.contiguous(), v.contiguous()) for k, v in keys_values]
         n_head, dim = self.config.n_head, self.config.n_embd // self.config.n_head
         cache = BeamCache(len(self.decoder), len(source), n_head, dim, memory.dtype, memory.device)
         return TransformerState(cache, cross, source_mask[:, None, None])

@@ -57,7 +57,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _find(folder: Path) -> Path:
-    names = "tokenizer.json", "encoder.json", "vocab.bpe", "merges.txt"
+    names = "tokenizer.json", "encoder.json", "vocab.bpe", "merges.txt", "latest/tokenizer.json"  # a run's
     for candidate in [folder / name for name in names] + sorted(folder.glob("*.tiktoken"))[:2]:
         if candidate.is_file():
             several = candidate.suffix == ".tiktoken" and len(list(folder.glob("*.tiktoken"))) > 1

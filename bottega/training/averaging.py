@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bottega.errors import InputError, WorkError
-from bottega.interop.locate import TOKENIZER_FILES
+from bottega.interop.locate import TOKENIZER_FILES, read_json
 from bottega.training.checkpoints import damaged
 
 
@@ -36,7 +35,7 @@ def average(run: Path, last: int, out: Path) -> list[Path]:
             "a larger --keep and a smaller --save-seconds"
         )
     chosen = steps[-last:]
-    configs = [json.loads((folder / "config.json").read_text(encoding="utf-8")) for folder in chosen]
+    configs = [read_json(folder / "config.json") for folder in chosen]
     if any(config != configs[-1] for config in configs):
         raise InputError(f"{run}: its checkpoints are of different models; average those of one")
     _write(out, chosen[-1], _mean(chosen))

@@ -122,6 +122,12 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, name, content):
     assert "\n" not in str(refusal.value) and name in str(refusal.value)
 
 
+def test_a_run_is_read_as_its_latest_checkpoint(saved, tokenizer, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/latest").symlink_to(saved.parent)
+    assert Tokenizer.load(tmp_path / "run").encode("a text") == tokenizer.encode("a text")
+
+
 def test_what_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         Tokenizer.load(tmp_path / "nothing")
