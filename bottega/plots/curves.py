@@ -118,7 +118,7 @@ def _draw_levels(axes: Axes, levels: Mapping[str, float]) -> None:
 
 def _dress(axes: Axes, quantity: str, against: str) -> None:
     axes.set_xlabel("steps" if against == "step" else "seconds of training")
-    axes.set_ylabel("loss (nats a token)" if quantity == "loss" else "bits per byte")
+    axes.set_ylabel("loss (nats)" if quantity == "loss" else "bits per byte")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_xlim(left=0)
