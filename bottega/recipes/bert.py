@@ -212,6 +212,7 @@ PRESETS: dict[str, Preset] = {
         training=TrainingConfig(minutes=4.0, batch_size=32),
         run=pretrain_bert,
         data=_DOCUMENTS,
+        expected="loss 6.94 nats (hidden tokens, next sentence), on wikipedia-good",
         not_offered=_NOT_OFFERED,
     ),
     "bert-base": Preset(
@@ -237,6 +238,7 @@ PRESETS: dict[str, Preset] = {
             steps=600, batch_size=32, optimizer="adamw", learning_rate=2e-4, weight_decay=0.01, beta2=0.999
         ),
         run=finetune_classifier,
+        expected="76.3 % on SST-2's dev part, over four minutes of bert-tiny",
         data="embedded; sst2, trec, rte, cb; or a .jsonl, .tsv or .csv with a text and a label a line",
     ),
 }
