@@ -28,10 +28,13 @@ def _show(model: Positional[str], text: Positional[str], out: Path, target: str 
         out: the page to write.
         target: the translation that a translator reads beside it (its own if not given); BERT's second text.
     """
+    from bottega.data.disk import atomic_file
     from bottega.evaluation.attention import read_attention
-    from bottega.plots.attention_page import write_attention_page
+    from bottega.plots.attention_page import attention_page
 
     seen = read_attention(model, text, target)
     maps = {name: weights.float().numpy() for name, weights in seen.maps.items()}
-    write_attention_page(maps, seen.source, out, seen.target, title=f"Attention in {model}")
+    page = attention_page(maps, seen.source, seen.target, title=f"Attention in {model}")
+    with atomic_file(out) as file:
+        file.write(page.encode())
     print(out)

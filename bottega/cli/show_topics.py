@@ -28,8 +28,9 @@ def _show(run: Positional[Path], out: Path) -> None:
     """
     import numpy as np
 
+    from bottega.data.disk import atomic_file
     from bottega.plots.topics_figure import draw_topics
-    from bottega.plots.topics_page import Topics, write_topics_page
+    from bottega.plots.topics_page import Topics, topics_page
     from bottega.recipes.topics import read_run
 
     read = read_run(run)
@@ -39,7 +40,9 @@ def _show(run: Positional[Path], out: Path) -> None:
         model.topics, model.share(), model.vocabulary.words, counts, read.mixtures, read.titles, read.excerpts
     )
     if out.suffix in (".html", ".htm"):
-        write_topics_page(shown, out, title=f"Topics in {run}")
+        page = topics_page(shown, title=f"Topics in {run}")
+        with atomic_file(out) as file:
+            file.write(page.encode())
     else:
         draw_topics(shown, out)
     print(out)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottega.errors import InputError
-from bottega.plots.page import inlined, write_page
+from bottega.plots.page import inlined
 
 # Which tokens look, and at which, by the kind of attention.
 KINDS = {
@@ -49,17 +48,6 @@ def attention_page(
     order = [name for name in KINDS if name in maps]
     data = {"tokens": tokens, "maps": [_packed(name, maps[name]) for name in order]}
     return inlined("attention", title, data)
-
-
-def write_attention_page(
-    maps: Mapping[str, Weights],
-    source: Sequence[str],
-    out: Path,
-    target: Sequence[str] = (),
-    title: str = "Attention",
-) -> None:
-    """Write what `attention_page` returns into a file, whole or not at all."""
-    write_page(attention_page(maps, source, target, title), out)
 
 
 def _check(name: str, weights: Weights, tokens: Mapping[str, list[str]]) -> None:

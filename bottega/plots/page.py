@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -25,16 +24,6 @@ def inlined(name: str, title: str, data: Any) -> str:
         "data": json.dumps(data, ensure_ascii=True).replace("<", "\\u003c"),
     }
     return Template(_part("page.html")).substitute(parts)
-
-
-def write_page(page: str, out: Path) -> None:
-    """Write a page into a file, whole or not at all."""
-    draft = out.with_name(f".{out.name}.partial")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _part(file: str) -> str:

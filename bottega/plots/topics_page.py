@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bottega.errors import InputError
-from bottega.plots.page import inlined, write_page
+from bottega.plots.page import inlined
 
 WORDS, DOCUMENTS = 20, 12  # of a topic
 SLIDER = np.linspace(0, 1, 11)  # where the page's slider can stand
@@ -86,11 +85,6 @@ def topics_page(shown: Topics, title: str = "Topics") -> str:
         "documents": [[shown.titles[document], shown.excerpts[document]] for document in used],
     }
     return inlined("topics", title, data)
-
-
-def write_topics_page(shown: Topics, out: Path, title: str = "Topics") -> None:
-    """Write what `topics_page` returns into a file, whole or not at all."""
-    write_page(topics_page(shown, title), out)
 
 
 def by_share(share: np.ndarray) -> list[int]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from bottega.plots.attention_page import write_attention_page
+from bottega.plots.attention_page import attention_page
 
 SOURCE = ["Die", " Werkstatt", " ist", " leer"]
 TARGET = ["<bos>", "The", "</script><script>window.harm = 1</script>", "<b>is</b>", " empty"]
@@ -27,7 +27,7 @@ MAPS["cross"][1, 1, 3] = [0.005, 0.75, 0.245, 0.0]
 @pytest.fixture
 def page(open_file: Callable[[Path], Page], tmp_path: Path) -> Page:
     out = tmp_path / "page.html"
-    write_attention_page(MAPS, SOURCE, out, TARGET, title="A <translation>")
+    out.write_text(attention_page(MAPS, SOURCE, TARGET, title="A <translation>"), encoding="utf-8")
     return open_file(out)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from bottega.plots.topics_page import Topics, write_topics_page
+from bottega.plots.topics_page import Topics, topics_page
 
 N_WORDS, N_TOPICS = 60, 4
 HARM = "</script><script>window.harm = 1</script>"
@@ -30,7 +30,7 @@ def shown() -> Topics:
 @pytest.fixture
 def page(open_file: Callable[[Path], Page], tmp_path: Path) -> Page:
     out = tmp_path / "page.html"
-    write_topics_page(shown(), out, title="Topics of <chapters>")
+    out.write_text(topics_page(shown(), title="Topics of <chapters>"), encoding="utf-8")
     return open_file(out)
 
 

@@ -100,7 +100,7 @@ def find_key(store: Store, key: str) -> Known | None:
 
 def any_key(store: Store) -> bool:
     """Whether a key was ever made; a revoked one counts, for revoking the last must not open the server."""
-    # Without a session, which takes three times as long: where there is none, every request asks.
+    # Without a session, which costs more than the query: where there is no key, every request asks.
     with store.database.connect() as connection:
         return bool(connection.scalar(_ANY))
 
