@@ -136,3 +136,18 @@ def test_pairs_of_a_batch_are_of_different_documents() -> None:
         assert batch["query"].shape == batch["document"].shape == (4, 5)
     with pytest.raises(InputError, match="shares from 0 to 1"):
         PairOptions(titles=2)
+
+
+def test_stretches_reach_the_last_token() -> None:
+    paragraphs = [[np.arange(10, 14, dtype=np.int32)]] * 4
+    data = EncodedTitles([np.array([7], np.int32)] * 4, paragraphs)
+    batches = ContrastivePairs(data, 4, 0, PairOptions(titles=0.0, hidden=0.0, length=3))
+    seen = {tuple(row) for _ in range(8) for row in batches.next_batch()["document"].tolist()}
+    assert seen == {(10, 11, 12), (11, 12, 13)}
+
+
+def test_foreign_spans_reach_the_last_token() -> None:
+    documents = [np.arange(5, 12, dtype=np.int32), np.arange(105, 112, dtype=np.int32)]
+    batches = MaskedPairs(documents, VOCABULARY, 64, 10, 0)
+    seconds = [batches._spans(0, 0, np.random.default_rng(n)) for n in range(200)]
+    assert {111} <= {int(token) for _, second, foreign in seconds if foreign for token in second[-1:]}

@@ -12,7 +12,7 @@ import torch
 
 from bottega.errors import InputError
 from bottega.models.abilities import Classifies, Encodes
-from bottega.models.bert import BERT, BERTClassifier, BERTConfig, classifier_from, read_encoder
+from bottega.models.bert import BERT, BERTClassifier, BERTConfig, classifier_from, read_encoder, shortened
 from bottega.models.load import load
 from bottega.models.sentence_encoder import SentenceEncoder, SentenceEncoderConfig
 from bottega.nn.loss import IGNORE
@@ -84,6 +84,15 @@ def test_a_classifier_goes_to_disk_and_back(tmp_path: Path, tokenizer: WordPiece
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(found[:3], model.predict_proba(TEXTS), atol=1e-5)
     np.testing.assert_allclose(found[0], again.predict_proba(TEXTS[:1])[0], atol=1e-5)
+
+
+def test_a_text_that_is_cut_keeps_its_end() -> None:
+    assert [shortened([2, 7, 8, 9, 3], longest) for longest in (3, 4, 5, 6)] == [
+        [2, 7, 3],
+        [2, 7, 8, 3],
+        [2, 7, 8, 9, 3],
+        [2, 7, 8, 9, 3],
+    ]
 
 
 def test_the_class_follows_from_the_folder(tmp_path: Path, tokenizer: WordPiece) -> None:
