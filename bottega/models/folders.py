@@ -55,9 +55,14 @@ def read_config(folder: str | Path, model_type: str, kind: type[C]) -> C:
         if not _is(settings[name], hints[name]):
             raise InputError(f"{folder}: config.json: {name} is {settings[name]!r}, which it cannot be")
     try:
-        return kind(**{name: settings[name] for name in names})
+        return kind(**{name: _held(settings[name]) for name in names})
     except (TypeError, InputError) as error:
         raise InputError(f"{folder}: config.json: {error}") from None
+
+
+def _held(value: Any) -> Any:
+    """The value of a frozen field: JSON has lists where we have tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _is(value: Any, hint: Any) -> bool:
@@ -66,6 +71,8 @@ def _is(value: Any, hint: Any) -> bool:
         return any(_is(value, one) for one in get_args(hint))
     if get_origin(hint) is Literal:
         return value in get_args(hint)
+    if get_origin(hint) is tuple:  # of any length, all of one kind
+        return isinstance(value, list) and all(_is(one, get_args(hint)[0]) for one in value)
     if hint is float:
         return type(value) in (int, float) and math.isfinite(value)
     return type(value) is hint and not (hint is int and abs(value) >= _LARGEST)

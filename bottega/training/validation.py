@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -17,24 +17,32 @@ Validation = Callable[[nn.Module], Mapping[str, float]]
 class HeldOut:
     """Scores every batch that `batches()` gives: nats a target and, given the text's length, bits a byte.
 
-    `n_bytes` is the UTF-8 length of the split. Ranks take turns at the batches and add up what they found.
+    `n_bytes` is the UTF-8 length of the split; `metrics` names those of the model's loss that are wanted
+    too. Ranks take turns at the batches and add up what they found.
     """
 
-    def __init__(self, batches: Callable[[], Iterable[Batch]], n_bytes: int | None = None) -> None:
-        self.batches, self.n_bytes = batches, n_bytes
+    def __init__(
+        self,
+        batches: Callable[[], Iterable[Batch]],
+        n_bytes: int | None = None,
+        metrics: Sequence[str] = (),
+    ) -> None:
+        self.batches, self.n_bytes, self.metrics = batches, n_bytes, metrics
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
-        """Return `loss` (nats a target) and, where the bytes are known, `bits_per_byte`."""
+        """Return `loss` and the metrics (a target) and, where the bytes are known, `bits_per_byte`."""
         world = world_from_environment()
         device = next(model.parameters()).device
-        sums = torch.zeros(2, dtype=torch.float64, device=device)
+        sums = torch.zeros(2 + len(self.metrics), dtype=torch.float64, device=device)
         for turn, batch in enumerate(self.batches()):
             if turn % world.size == world.rank:
                 loss = loss_of(model, {name: tensor.to(device) for name, tensor in batch.items()})
-                sums += torch.stack([loss.total.detach(), loss.count.to(device)])
+                found = [loss.total.detach(), loss.count, *(loss.metrics[name] for name in self.metrics)]
+                sums += torch.stack([value.to(sums) for value in found])
         world.add_up(sums)
-        total, count = sums.tolist()
+        total, count, *metrics = sums.tolist()
         values = {"loss": total / max(count, 1)}
+        values |= {name: value / max(count, 1) for name, value in zip(self.metrics, metrics, strict=True)}
         if self.n_bytes:
             values["bits_per_byte"] = total / math.log(2) / self.n_bytes
         return values

@@ -266,6 +266,17 @@ def test_held_out_scores_the_whole_split(tiny, rows) -> None:
     assert values["bits_per_byte"] == pytest.approx(total / 0.6931471805599453 / 100)
 
 
+def test_held_out_averages_the_metrics_that_are_wanted() -> None:
+    class Guesser(nn.Linear):
+        def loss(self, batch: dict[str, torch.Tensor]) -> Loss:
+            right = batch["right"]
+            return Loss(right.sum() * 2.0, torch.tensor(len(right)), {"accuracy": right.sum()})
+
+    batches = [{"right": torch.tensor([1, 0, 1])}, {"right": torch.tensor([0])}]
+    assert HeldOut(lambda: batches, metrics=("accuracy",))(Guesser(1, 1)) == {"loss": 1.0, "accuracy": 0.5}
+    assert HeldOut(lambda: batches)(Guesser(1, 1)) == {"loss": 1.0}
+
+
 def test_curves_after_the_checkpoint_are_cut_off_on_resume(tmp_path: Path) -> None:
     def step(number: int) -> StepEvent:
         return StepEvent(number, 9, 1.0 / number, 1e-3, 1.0, 8, 1.0, None, 1.0, 1.0)
