@@ -6,10 +6,14 @@ Scores are in nats and say their kind: `exact`, or how they were bounded or esti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -38,4 +42,87 @@ class PredictsTokens(Protocol):
 
     def log_probs(self, ids: Sequence[int], end_of_text: int) -> NDArray[np.float64]:
         """Nats of each token of a document and of its end: (len(ids) + 1,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """Log p of each picture in nats, (n,), and how it was come by.
+
+    `exact`; a lower bound (`elbo`) or its tightening by importance sampling (`importance`), which is below
+    the truth on average; with the partition function estimated by annealed importance sampling (`ais`); or
+    not a log p at all, the `pseudo` one. `error` is one standard error of the estimate of the mean.
+    `density`: p is a density of grey values in [0, 1], so its log may be above 0; else it is the probability
+    of binary pictures. The two are never compared.
+    """
+
+    nats: NDArray[np.float64]
+    kind: Literal["exact", "elbo", "importance", "ais", "pseudo"]
+    error: float = 0.0
+    density: bool = False
+
+    @property
+    def mean(self) -> float:
+        """Nats a picture."""
+        return float(self.nats.mean())
+
+
+@runtime_checkable
+class SeesPictures(Protocol):
+    """Any model of pictures, (n, channels, height, width) in [0, 1]: it knows of what shape."""
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        ...
+
+
+@runtime_checkable
+class SamplesPictures(SeesPictures, Protocol):
+    """Draws pictures."""
+
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """N pictures in [0, 1]; the same seed gives the same ones."""
+        ...
+
+
+@runtime_checkable
+class ScoresPictures(SeesPictures, Protocol):
+    """Says how probable pictures are."""
+
+    def score(self, pictures: Tensor) -> LogLikelihood:
+        """Log p of each."""
+        ...
+
+
+@runtime_checkable
+class ReconstructsPictures(SeesPictures, Protocol):
+    """Draws a picture again from what it has made of it."""
+
+    def reconstruct(self, pictures: Tensor) -> Tensor:
+        """As many pictures of the same shape."""
+        ...
+
+
+@runtime_checkable
+class EncodesPictures(SeesPictures, Protocol):
+    """Turns pictures into codes, and codes into pictures."""
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Codes (n, width)."""
+        ...
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Pictures of codes (n, width)."""
+        ...
+
+
+@runtime_checkable
+class ClassifiesPictures(SeesPictures, Protocol):
+    """Tells which of its classes a picture shows."""
+
+    classes: Sequence[str]
+
+    def predict_proba(self, pictures: Tensor) -> NDArray[np.floating]:
+        """Probabilities (picture, class); every row sums to 1."""
         ...

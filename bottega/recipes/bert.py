@@ -27,7 +27,7 @@ from bottega.text.wordpiece import WordPiece
 from bottega.training.config import TrainingConfig
 from bottega.training.distributed import local_device, world_from_environment
 from bottega.training.events import Listener, Notice
-from bottega.training.loop import train
+from bottega.training.loop import Sample, train
 from bottega.training.validation import HeldOut
 
 CHARACTERS = 40_000_000  # of training text, which is kept encoded in memory; more is left unread
@@ -78,13 +78,13 @@ def pretrain_bert(
     return f"{result.checkpoint}: {result.step:,} steps, {result.tokens:,} tokens{values}"
 
 
-def guesses(tokenizer: WordPiece, held_out: MaskedPairs) -> Callable[[nn.Module], str]:
+def guesses(tokenizer: WordPiece, held_out: MaskedPairs) -> Sample:
     """What shows a held-out row with each hidden token and, behind an arrow, what BERT takes it for."""
     batch = next(held_out.in_order(1))
     ids, targets = batch["ids"][0], batch["targets"][0]
     shown = ids[ids != tokenizer.pad]
 
-    def sample(model: nn.Module) -> str:
+    def sample(model: nn.Module, _step: int) -> str:
         assert isinstance(model, BERT)
         device = model.encoder.tok_emb.weight.device
         best = model(batch["ids"].to(device), batch["segments"].to(device))[0].argmax(-1).cpu()

@@ -43,6 +43,8 @@ from bottega.training.interrupts import Interrupts, listening
 from bottega.training.precision import DTYPES, Weights
 from bottega.training.validation import Validation
 
+Sample = Callable[[nn.Module, int], str]  # what a model makes at a step: a text to look at
+
 
 @dataclass(frozen=True)
 class Result:
@@ -62,16 +64,16 @@ def train(
     config: TrainingConfig,
     *,
     validation: Validation | None = None,
-    sample: Callable[[nn.Module], str] | None = None,
+    sample: Sample | None = None,
     tokenizer: Path | None = None,
     on_event: Listener | None = None,
 ) -> Result:
     """Train `model` in the run `out`, or go on with it where it stands; return when its budget is spent.
 
     `batches` gives `config.batch_size` sequences a step over all ranks. `validation(model)` returns values on
-    a held-out split, of which `loss` decides what is best; `sample(model)` a text to look at. `tokenizer` is
-    a folder whose files go into every checkpoint. Afterwards the model holds the weights of the last
-    checkpoint, in fp32.
+    a held-out split, of which `loss` decides what is best; `sample(model, step)` a text to look at.
+    `tokenizer` is a folder whose files go into every checkpoint. Afterwards the model holds the weights of
+    the last checkpoint, in fp32.
 
     Raises InputError where the run in `out` was started with another configuration; WorkError where disk or
     memory do not suffice or the loss is no longer a number; Stopped after Ctrl-C, with everything saved.
@@ -92,7 +94,7 @@ class _Training:
     """One call of `train`."""
 
     validation: Validation | None
-    sample: Callable[[nn.Module], str] | None
+    sample: Sample | None
     tokenizer: Path | None
 
     def __init__(
@@ -324,7 +326,7 @@ class _Training:
                     state.best = {"step": state.step, "loss": values["loss"]}
                 self._emit(ValidationEvent(state.step, state.seconds, values, improved))
             if self.sample is not None and self.world.writes:
-                self._emit(SampleEvent(state.step, self.sample(self.model)))
+                self._emit(SampleEvent(state.step, self.sample(self.model, state.step)))
         self.model.train()
         self.stopwatch.aside = time.monotonic() - began
         return improved

@@ -24,7 +24,7 @@ from bottega.training.config import TrainingConfig
 from bottega.training.context import Batch, Batches
 from bottega.training.distributed import local_device, world_from_environment
 from bottega.training.events import Listener, Notice
-from bottega.training.loop import Result, train
+from bottega.training.loop import Result, Sample, train
 from bottega.training.start import require_memory
 from bottega.training.validation import HeldOut
 
@@ -140,12 +140,12 @@ def held_out(
     return HeldOut(batches, sum(shards.n_bytes for shards in parts.values()))
 
 
-def sampler(shards: TokenShards, seed: int) -> Callable[[nn.Module], str]:
+def sampler(shards: TokenShards, seed: int) -> Sample:
     """Return a function that lets a model begin a document; it draws the same at every call."""
     tokenizer = shards.tokenizer()
     start = shards.end_of_text
 
-    def sample(model: nn.Module) -> str:
+    def sample(model: nn.Module, _step: int) -> str:
         assert isinstance(model, GPT | RecurrentLM)
         context = model.config.context_length if isinstance(model, GPT) else SAMPLE_TOKENS + 1
         length = min(SAMPLE_TOKENS, context - 1)

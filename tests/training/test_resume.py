@@ -180,7 +180,7 @@ def test_saving_and_validating_change_nothing(tmp_path: Path, tiny, rows) -> Non
     plain, busy = tiny(), tiny()
     train(plain, rows(), tmp_path / "plain", config_of(precision="bf16"))
 
-    def noisy(model: object) -> str:
+    def noisy(model: object, step: int) -> str:
         return str(torch.rand(5).sum())
 
     held_out = HeldOut(lambda: [rows().next_batch()])
