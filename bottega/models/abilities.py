@@ -126,3 +126,31 @@ class ClassifiesPictures(SeesPictures, Protocol):
     def predict_proba(self, pictures: Tensor) -> NDArray[np.floating]:
         """Probabilities (picture, class); every row sums to 1."""
         ...
+
+
+@runtime_checkable
+class HasFeatures(SeesPictures, Protocol):
+    """Has a first layer whose filters can be looked at."""
+
+    def features(self) -> Tensor:
+        """Filters (n, channels, height, width), of any range."""
+        ...
+
+
+@runtime_checkable
+class RunsChains(SeesPictures, Protocol):
+    """Wanders from picture to picture by Gibbs sampling."""
+
+    def chain(self, start: Tensor | int, steps: int, every: int, seed: int = 0) -> Tensor:
+        """Chains (kept, n, channels, height, width) from pictures or so many draws of noise: the start, then
+        each `every` steps."""
+        ...
+
+
+@runtime_checkable
+class EmbedsPictures(SeesPictures, Protocol):
+    """Has a layer in which pictures that show the same lie near each other, for distances between sets."""
+
+    def embed(self, pictures: Tensor) -> Tensor:
+        """States (n, width)."""
+        ...
