@@ -7,6 +7,8 @@ from bottega.recipes import (
     classification,
     gpt,
     hmm,
+    mixture,
+    picture_classifiers,
     recurrent,
     sentence_encoder,
     topics,
@@ -25,6 +27,8 @@ FAMILIES: dict[str, dict[str, Preset]] = {
     "BERT": bert.PRESETS,
     "sentence encoders": sentence_encoder.PRESETS,
     "translators": translation.PRESETS,
+    "picture classifiers": picture_classifiers.PRESETS,
+    "mixtures of Gaussians": mixture.PRESETS,
 }
 PRESETS: dict[str, Preset] = {name: one for family in FAMILIES.values() for name, one in family.items()}
 
