@@ -58,5 +58,18 @@ def measure_accuracy(model: Classifies, examples: Labelled) -> Accuracy:
     return Accuracy(correct, len(examples), counts.most_common(1)[0][1])
 
 
+def held_out_line(model: Classifies, examples: Labelled) -> str:
+    """How right a newly trained model is on held-out texts, in words; or why that cannot be said."""
+    if not examples.labels:
+        return "none held out, too few texts"
+    if not set(examples.labels) & set(model.classes):
+        return f"its {len(examples):,} held-out texts have other labels, so it was not measured"
+    accuracy = measure_accuracy(model, examples)
+    return (
+        f"of {accuracy.count:,} held-out texts {accuracy.share:.1%} right "
+        f"({accuracy.baseline:.1%} with the commonest label)"
+    )
+
+
 def _some(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")

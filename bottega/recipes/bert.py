@@ -18,7 +18,7 @@ from bottega.data.labelled import open_labelled
 from bottega.data.labelled_batches import LabelledBatches
 from bottega.data.masked import MaskedPairs, Vocabulary
 from bottega.errors import InputError
-from bottega.evaluation.classification import measure_accuracy
+from bottega.evaluation.classification import held_out_line
 from bottega.models.bert import BERT, BERTConfig, classifier_from, shortened
 from bottega.models.load import resolve
 from bottega.nn.loss import IGNORE
@@ -183,13 +183,7 @@ def finetune_classifier(
         on_event=on_event,
     )
     line = f"{result.checkpoint}: {result.step:,} steps on {len(taught):,} texts of {len(classes)} classes"
-    if not held.labels:
-        return f"{line}; none held out, too few texts"
-    accuracy = measure_accuracy(model.eval(), held)
-    return (
-        f"{line}; of {accuracy.count:,} held-out texts {accuracy.share:.1%} right "
-        f"({accuracy.baseline:.1%} with the commonest label)"
-    )
+    return f"{line}; {held_out_line(model.eval(), held)}"
 
 
 _DOCUMENTS = "embedded, or any documents"

@@ -9,7 +9,7 @@ from typing import Any
 
 from bottega.data.labelled import open_labelled
 from bottega.errors import InputError
-from bottega.evaluation.classification import measure_accuracy
+from bottega.evaluation.classification import held_out_line
 from bottega.models.logistic_regression import LogisticRegressionConfig, TfidfRegression
 from bottega.models.naive_bayes import NaiveBayes, NaiveBayesConfig
 from bottega.recipes.preset import Job, Preset
@@ -43,13 +43,7 @@ def _job(fit: Fit) -> Job:
             raise InputError(f"{', '.join(data)}: {error}") from None
         model.save_pretrained(out)
         line = f"{out}: {len(training):,} texts of {len(model.classes)} classes"
-        if not held_out.labels:
-            return f"{line}; none held out, too few texts"
-        accuracy = measure_accuracy(model, held_out)
-        return (
-            f"{line}; of {accuracy.count:,} held-out texts {accuracy.share:.1%} right "
-            f"({accuracy.baseline:.1%} with the commonest label)"
-        )
+        return f"{line}; {held_out_line(model, held_out)}"
 
     return run
 

@@ -59,13 +59,21 @@ def train_text(
     """Fit an HMM to tokens of documents or of prepared shards; tell the bits per byte of held-out ones."""
     tokenizer, train, held = _tokens(data, shape.size, on_event)
     pieces = list(_up_to(_pieces(train), training.symbols))
-    names = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]
+    names = [symbol_name(tokenizer, token) for token in range(tokenizer.vocab_size)]
     config = replace(shape, size=tokenizer.vocab_size)
     model = _fit(config, names, pieces, out, training, on_event, tokenizer)
     some = list(_up_to(held, HELD_OUT))
     size = sum(len(tokenizer.decode_bytes(ids[:-1])) for ids in some)
     bits = -sum(map(model.score, some)) / math.log(2) / size
     return f"{out}: {model.config.n_states} states; held-out bits per byte {bits:.4f} over {size:,} bytes"
+
+
+def symbol_name(tokenizer: Tokenizer, token: int) -> str:
+    """What a token spells, or that it spells nothing."""
+    try:
+        return tokenizer.decode([token])
+    except InputError:  # published vocabularies have gaps
+        return f"unused {token}"
 
 
 def train_letters(

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bottega.errors import Stopped
+from bottega.errors import InputError, Stopped
 from bottega.models.load import load
 from bottega.models.symbols import read_symbols
-from bottega.recipes.hmm import LETTERS, PRESETS, BaumWelch, train_letters
+from bottega.recipes.hmm import LETTERS, PRESETS, BaumWelch, symbol_name, train_letters
+from bottega.text.tokenizer import Tokenizer
 from bottega.training.events import Event, Notice
 
 
@@ -24,3 +25,19 @@ def test_a_model_that_is_stopped_keeps_the_names_of_its_symbols(tmp_path: Path) 
     with pytest.raises(Stopped, match="as far as it came"):
         train_letters(PRESETS["hmm-letters"].shape, (str(text),), out, training, stop)
     assert read_symbols(out, load(out).config.size) == list(LETTERS)
+
+
+def test_symbols_of_a_vocabulary_with_gaps_have_names(shared_data: Path) -> None:
+    tokenizer = Tokenizer.load(shared_data / "tokenizers" / "cl100k_base.tiktoken")
+    gaps = [i for i in range(tokenizer.vocab_size) if not has_bytes(tokenizer, i)]
+    assert gaps  # else this shows nothing
+    assert [symbol_name(tokenizer, i) for i in gaps] == [f"unused {i}" for i in gaps]
+    assert symbol_name(tokenizer, tokenizer.encode(" master")[0]) == " master"
+
+
+def has_bytes(tokenizer: Tokenizer, id: int) -> bool:
+    try:
+        tokenizer.token_bytes(id)
+    except InputError:
+        return False
+    return True
