@@ -33,10 +33,11 @@ class TrainingConfig:
     micro_batch_size: int | None = None
     """Sequences a rank holds in memory at a time; None: all of its share."""
 
-    optimizer: Literal["muon", "adamw"] = "muon"
-    """muon: Muon for the matrices that the model names, AdamW for all else; adamw: AdamW for all."""
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
+    """muon: Muon for the matrices that the model names, AdamW for all else; adamw: AdamW for all; sgd: plain
+    descent with the momentum beta1."""
     learning_rate: float = 3e-3
-    """Peak rate of AdamW."""
+    """Peak rate of AdamW, or of SGD."""
     matrix_learning_rate: float = 0.02
     """Peak rate of Muon."""
     weight_decay: float = 0.1

@@ -31,16 +31,16 @@ class Estimate:
 def estimate(model: nn.Module, batch: Batch, config: TrainingConfig, dtype: torch.dtype) -> Estimate:
     """Count the bytes of a run with this model and batch.
 
-    Masters, gradients and moments are fp32; Muon keeps one moment, AdamW two. Activations are what the
+    Masters, gradients and moments are fp32; Muon and SGD keep one moment, AdamW two. Activations are what the
     backward pass of one row keeps, times the rows of a micro-batch; a model without `loss` counts none.
     """
     weights = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    muon = 0
+    one_moment = trained if config.optimizer == "sgd" else 0
     matrices: Any = getattr(model, "matrix_parameters", None)
     if config.optimizer == "muon" and matrices is not None:
-        muon = sum(p.numel() for p, _ in matrices())
-    moments = 8 * (trained - muon) + 4 * muon
+        one_moment = sum(p.numel() for p, _ in matrices())
+    moments = 8 * (trained - one_moment) + 4 * one_moment
     averages = 4 * weights if config.ema else 0
     standing = 4 * weights + 4 * trained + moments + averages
     if dtype != torch.float32:

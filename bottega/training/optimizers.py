@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices, AdamW for all else, on fp32 masters; their states are plain tensors."""
+"""Muon for the hidden matrices with AdamW for all else, or plain SGD, on fp32 masters."""
 
 from __future__ import annotations
 
@@ -74,8 +74,46 @@ class Muon:
             momentum.copy_(state[shape])
 
 
+class SGD:
+    """Stochastic gradient descent with momentum (Polyak 1964): m ← βm + g, parameter ← parameter - rate · m.
+
+    A gradient that stays the same moves 1 / (1 - β) times the rate a step. `parameters` and `gradients` are
+    fp32 tensors by name; parameters are updated in place. Matrices decay, vectors do not.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        gradients: Mapping[str, Tensor],
+        momentum: float,
+        weight_decay: float,
+    ) -> None:
+        self.parameters, self.gradients = parameters, [gradients[name] for name in parameters]
+        self.matrices = [parameter for parameter in parameters.values() if parameter.dim() >= 2]
+        self.beta, self.weight_decay = momentum, weight_decay
+        self.momentum = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+
+    def step(self, learning_rate: float) -> None:
+        """Update the parameters from the gradients as they stand."""
+        momenta = list(self.momentum.values())
+        torch._foreach_mul_(momenta, self.beta)
+        torch._foreach_add_(momenta, self.gradients)
+        if self.matrices and self.weight_decay:
+            torch._foreach_mul_(self.matrices, 1 - learning_rate * self.weight_decay)
+        torch._foreach_add_(list(self.parameters.values()), momenta, alpha=-learning_rate)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the momentum of each parameter, under its name."""
+        return dict(self.momentum)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copy the momentum back."""
+        for name, momentum in self.momentum.items():
+            momentum.copy_(state[name])
+
+
 class Optimizer:
-    """The two together, for the parameters of one `ctx.optimize`.
+    """What the configuration names, for the parameters of one `ctx.optimize`: Muon with AdamW, AdamW, or SGD.
 
     `masters` and `gradients` are fp32 tensors by name; `matrices` gives, for those that Muon takes, the
     rows of the maps that each stacks (queries, keys and values in one matrix are three maps, orthogonalised
@@ -106,7 +144,12 @@ class Optimizer:
         ]
         groups = [group for group in groups if group["params"]]
         betas = (config.beta1, config.beta2)
-        self.adamw = torch.optim.AdamW(groups, lr=self.rates[0], betas=betas, fused=True) if groups else None
+        self.sgd: SGD | None = None
+        self.adamw: torch.optim.AdamW | None = None
+        if config.optimizer == "sgd":
+            self.sgd = SGD(self.parameters, gradients, config.beta1, config.weight_decay)
+        elif groups:
+            self.adamw = torch.optim.AdamW(groups, lr=self.rates[0], betas=betas, fused=True)
 
     def step(self, multiplier: float) -> None:
         """Update the masters, with `multiplier` times the peak rates."""
@@ -116,6 +159,8 @@ class Optimizer:
             for name, parameter in self.parameters.items():
                 parameter.grad = self.gradients[name]
             self.adamw.step()
+        if self.sgd is not None:
+            self.sgd.step(self.rates[0] * multiplier)
         self.muon.step(self.rates[1] * multiplier)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -125,11 +170,15 @@ class Optimizer:
             for name, parameter in self.parameters.items():
                 for key, tensor in self.adamw.state[parameter].items():
                     state[f"adamw/{name}/{key}"] = tensor
+        if self.sgd is not None:
+            state |= {f"sgd/{name}": tensor for name, tensor in self.sgd.state_dict().items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state_dict` gave."""
         self.muon.load_state_dict({shape: state[f"muon/{shape}"] for shape in self.muon.stacks})
+        if self.sgd is not None:
+            self.sgd.load_state_dict({name: state[f"sgd/{name}"] for name in self.parameters})
         for key, tensor in state.items():
             kind, _, rest = key.partition("/")
             if kind == "adamw" and self.adamw is not None:

@@ -113,6 +113,7 @@ def test_memory_is_counted_before_it_is_taken(tiny, rows) -> None:
     assert muon.standing == 8 * n + 8 * (n - matrices) + 4 * matrices
     adamw = estimate(model, batch, config_of(optimizer="adamw", ema=0.9), torch.bfloat16)
     assert adamw.standing == 8 * n + 8 * n + 4 * n + 2 * n
+    assert estimate(model, batch, config_of(optimizer="sgd"), torch.float32).standing == 8 * n + 4 * n
     # At least the widest activation and the logits of all rows, at most a few dozen times the hidden width.
     assert 8 * 10 * (48 + 13) * 4 < muon.activations < 8 * 10 * 48 * 4 * 30
     one, two = (estimate(model, batch, config_of(micro_batch_size=n), torch.float32) for n in (1, 2))

@@ -1,4 +1,4 @@
-"""Muon and AdamW against their definitions."""
+"""Muon, AdamW and SGD against their definitions."""
 
 from __future__ import annotations
 
@@ -88,19 +88,41 @@ def test_adamw_is_torchs_and_only_matrices_decay() -> None:
         assert torch.allclose(parameter, masters[name], atol=1e-6)
 
 
-def test_the_state_comes_back_bit_for_bit() -> None:
+def test_sgd_is_torchs_and_only_matrices_decay() -> None:
+    torch.manual_seed(0)
+    masters = {"w": torch.randn(3, 4), "b": torch.randn(4)}
+    theirs = {name: master.clone() for name, master in masters.items()}
+    gradients = {name: torch.zeros_like(master) for name, master in masters.items()}
+    reference = torch.optim.SGD(list(theirs.values()), lr=0.05, momentum=0.8)
+    values = {"learning_rate": 0.1, "beta1": 0.8, "weight_decay": 0.2}
+    mine = optimizer_of(masters, gradients, {}, optimizer="sgd", **values)
+    for _ in range(5):
+        for name, parameter in theirs.items():
+            parameter.grad = torch.randn_like(parameter)
+            gradients[name].copy_(parameter.grad)
+        theirs["w"].mul_(1 - 0.05 * 0.2)
+        reference.step()
+        mine.step(0.5)
+    for name, parameter in theirs.items():
+        assert torch.allclose(parameter, masters[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd"])
+def test_the_state_comes_back_bit_for_bit(optimizer: str) -> None:
+    chosen, matrices = optimizer, {"m": (2, 2)} if optimizer == "muon" else {}
+
     def fresh():
         torch.manual_seed(0)
         masters = {"m": torch.randn(4, 4), "w": torch.randn(3, 4), "b": torch.randn(4)}
         gradients = {name: torch.randn_like(master) for name, master in masters.items()}
-        return masters, optimizer_of(masters, gradients, {"m": (2, 2)})
+        return masters, optimizer_of(masters, gradients, matrices, optimizer=chosen)
 
-    masters, optimizer = fresh()
+    masters, first = fresh()
     for _ in range(3):
-        optimizer.step(1.0)
-    state = {name: tensor.clone() for name, tensor in optimizer.state_dict().items()}
+        first.step(1.0)
+    state = {name: tensor.clone() for name, tensor in first.state_dict().items()}
     middle = {name: master.clone() for name, master in masters.items()}
-    optimizer.step(0.7)
+    first.step(0.7)
     resumed, second = fresh()
     for name, master in resumed.items():
         master.copy_(middle[name])
