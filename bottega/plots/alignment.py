@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bottega.errors import InputError
+from bottega.plots.figure import save_figure
 
 _CELL = 0.27  # inches: a label of 9 points and a little air
 
@@ -38,10 +39,7 @@ def draw_alignment(
     axes.set_yticks(range(len(written)), [_shown(token) for token in written], fontsize=9)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
-    try:
-        figure.savefig(out)
-    except ValueError as error:
-        raise InputError(f"{out}: {str(error).splitlines()[0]}; name a .png, .svg or .pdf") from None
+    save_figure(figure, out)
 
 
 def _shown(token: str) -> str:

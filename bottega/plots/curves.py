@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bottega.errors import InputError
+from bottega.plots.figure import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,14 +67,7 @@ def draw_curves(runs: Mapping[str, Run], out: Path, rivals: Mapping[str, float] 
                 _draw_levels(axes, rivals or {})
             _dress(axes, quantity, against)
         row[0].legend(frameon=False)
-    draft = out.with_name(f".{out.stem}.partial{out.suffix}")
-    try:
-        figure.savefig(draft)
-        draft.replace(out)
-    except ValueError as error:
-        raise InputError(f"{out}: {str(error).splitlines()[0]}; name a .png, .svg or .pdf") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    save_figure(figure, out)
 
 
 def _draw(axes: Axes, name: str, run: Run, quantity: str, against: str, colour: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bottega.plots.curves import COLOURS
+from bottega.plots.figure import save_figure
 
 Columns = Mapping[str, Sequence[float]]
 STYLES = (":", "-.", "--", (0, (1, 3)))
@@ -36,7 +37,7 @@ def draw_learning(curves: Mapping[str, Columns], levels: Mapping[str, float], ou
     panels[0].set_ylim(0.9 * min(ends), 1.15 * max(ends))
     panels[0].set_ylabel("held-out bits per byte")
     panels[1].legend(frameon=False, fontsize=9)
-    figure.savefig(out)
+    save_figure(figure, out)
 
 
 def draw_lengths(buckets: Mapping[str, Sequence[tuple[str, int, float]]], out: Path) -> None:
@@ -55,4 +56,4 @@ def draw_lengths(buckets: Mapping[str, Sequence[tuple[str, int, float]]], out: P
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.legend(frameon=False)
-    figure.savefig(out)
+    save_figure(figure, out)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bottega.plots.figure import save_figure
+
 Table = NDArray[np.floating]
 
 
@@ -30,4 +32,4 @@ def draw_positions(tables: Mapping[str, Table], products: Mapping[str, Table], o
         if column == 0:
             above.set_ylabel("channel")
             below.set_ylabel("position")
-    figure.savefig(out)
+    save_figure(figure, out)

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bottega.errors import InputError
 from bottega.plots.curves import COLOURS
+from bottega.plots.figure import save_figure
 
 MARKERS = "os^DvP*"
 
@@ -49,7 +49,4 @@ def draw_against_size(
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.legend(frameon=False, loc="upper left", fontsize=9)
-    try:
-        figure.savefig(out)
-    except ValueError as error:
-        raise InputError(f"{out}: {str(error).splitlines()[0]}; name a .png, .svg or .pdf") from None
+    save_figure(figure, out)

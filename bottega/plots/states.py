@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bottega.errors import InputError
 from bottega.plots.curves import COLOURS
+from bottega.plots.figure import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,10 +75,7 @@ def _draw(emissions: Callable[[Axes], None], transition: Table, out: Path) -> No
             right.text(j, i, f"{share:.2f}", ha="center", va="center", color="w" if share > 0.5 else "k")
         right.set_xticks(range(len(transition)))
         right.set_yticks(range(len(transition)))
-    try:
-        figure.savefig(out)
-    except ValueError as error:
-        raise InputError(f"{out}: {str(error).splitlines()[0]}; name a .png, .svg or .pdf") from None
+    save_figure(figure, out)
 
 
 def _visible(name: str) -> str:

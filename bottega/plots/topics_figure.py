@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bottega.errors import InputError
 from bottega.plots.curves import COLOURS
+from bottega.plots.figure import save_figure
 from bottega.plots.topics_page import Topics, topic_map
 
 _NAMING = 3  # words beside a topic
@@ -31,12 +31,4 @@ def draw_topics(shown: Topics, out: Path) -> None:
         axes.annotate(name, place, ha="center", va="center", fontsize=6.5, linespacing=1.0)
     axes.set_axis_off()
     axes.margins(0.06)
-    draft = out.with_name(f".{out.stem}.partial{out.suffix}")
-    try:
-        figure.savefig(draft)
-        draft.replace(out)
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{out}: {reason}; name a page, .html, or a picture, .png, .svg or .pdf") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    save_figure(figure, out)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bottega.errors import InputError
+from bottega.plots.figure import save_figure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +51,4 @@ def draw_words(plane: NDArray[np.float64], words: Sequence[str], out: Path) -> N
     axes.set_yticks([])
     axes.margins(0.08)
     axes.spines[["top", "right"]].set_visible(False)
-    try:
-        figure.savefig(out)
-    except ValueError as error:
-        raise InputError(f"{out}: {str(error).splitlines()[0]}; name a .png, .svg or .pdf") from None
+    save_figure(figure, out)
