@@ -62,12 +62,13 @@ class CNN(nn.Module):
         self.config, maps = config, 2 * config.filters
         self.conv1 = nn.Conv2d(config.channels, config.filters, 5, padding=2)
         self.conv2 = nn.Conv2d(config.filters, maps, 3, padding=1)
-        self.places = [min(MOST_PLACES, -(-side // 4)) for side in (config.height, config.width)]
+        self.places = (min(MOST_PLACES, -(-config.height // 4)), min(MOST_PLACES, -(-config.width // 4)))
         self.dense = nn.Linear(maps * self.places[0] * self.places[1], config.n_embd)
         self.head = nn.Linear(config.n_embd, len(config.classes))
         self.init_weights()
         # Channels innermost: on a CPU a step takes half the time in bf16, and four fifths in fp32.
-        self.to(memory_format=torch.channels_last)
+        for layer in (self.conv1, self.conv2):
+            layer.weight.data = layer.weight.data.to(memory_format=torch.channels_last)
 
     @property
     def classes(self) -> Sequence[str]:

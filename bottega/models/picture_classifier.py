@@ -48,4 +48,4 @@ def in_batches(
     compute: Callable[[Tensor], Tensor], pictures: Float[Tensor, "n channels height width"], rows: int = 256
 ) -> Float[Tensor, "n numbers"]:
     """What `compute` makes of the pictures, in fp32, so many at a time as memory and caches like."""
-    return torch.cat([compute(part).float() for part in pictures.split(rows)])
+    return torch.cat([compute(part).float() for part in torch.split(pictures, rows)])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bottega.data.disk import disk_errors
 from bottega.data.picture_batches import PictureBatches
 from bottega.data.picture_files import save_picture
-from bottega.data.pictures import Pictures, open_pictures
+from bottega.data.pictures import NO_LABEL, Pictures, open_pictures
 from bottega.errors import InputError
 from bottega.models.abilities import ReconstructsPictures, SamplesPictures
 from bottega.plots.grid import grid
@@ -64,13 +64,14 @@ def train_pictures(
     on_event: Listener | None,
     *,
     binary: bool = False,
+    shift: int = 0,
     validation: Callable[[PictureBatches], Validation] | None = None,
 ) -> Trained:
-    """Train what `make` makes of `shape`, once the shape knows the size of the pictures in `data`.
+    """Train what `make` makes of `shape`, once the shape knows the pictures in `data`.
 
-    `binary`: see `PictureBatches`. What is validated, on batches of the held-out pictures, is by default the
-    model's loss, where it has one. At each validation a grid of pictures goes to `out/samples`. Raises what
-    `open_pictures` and `train` raise.
+    `binary` and `shift`: see `PictureBatches`. What is validated, on batches of the held-out pictures, is by
+    default the model's loss, where it has one. At each validation a grid of pictures goes to `out/samples`.
+    Raises what `open_pictures`, `fitted` and `train` raise.
     """
     if world_from_environment().size > 1:
         raise InputError("models of pictures are trained by one process here; start it without torchrun")
@@ -81,10 +82,10 @@ def train_pictures(
 
     taught, held = open_pictures(data, training.size, training.grey, report=say)
     say(f"{len(taught):,} pictures of {'×'.join(map(str, taught.shape))} to train on, {len(held):,} held out")
-    channels, height, width = taught.shape
+    shape = fitted(shape, taught)
     torch.manual_seed(training.seed)
     with local_device():
-        model = make(replace(shape, channels=channels, height=height, width=width))
+        model = make(shape)
     unseen = PictureBatches(held, min(VALIDATION_ROWS, len(held)), binary=binary) if len(held) else None
     checks: Validation | None = None
     if unseen is not None and validation is not None:
@@ -94,7 +95,7 @@ def train_pictures(
     shown = torch.from_numpy((held if len(held) else taught).floats(slice(SHOWN // 2)))
     result = train(
         model,
-        PictureBatches(taught, training.batch_size, training.seed, binary),
+        PictureBatches(taught, training.batch_size, training.seed, binary, shift),
         out,
         training,
         validation=checks,
@@ -102,6 +103,27 @@ def train_pictures(
         on_event=on_event,
     )
     return Trained(result, model, taught, held)
+
+
+def fitted(shape: Any, pictures: Pictures) -> Any:
+    """The shape with the pictures' size and, where it has classes to tell apart, with theirs.
+
+    Raises InputError where it needs classes and the pictures have no labels, or are all of one class.
+    """
+    fields: dict[str, Any] = dict(zip(SHAPE, pictures.shape, strict=True))
+    if hasattr(shape, "classes"):
+        if (pictures.labels == NO_LABEL).any():
+            raise InputError(
+                "the pictures have no labels, and a classifier learns from labels; give a folder with a "
+                "subfolder a class, or an .npz file with `labels` beside its `images`"
+            )
+        present = {pictures.classes[number] for number in set(pictures.labels.tolist())}
+        if len(present) < 2:
+            raise InputError(
+                f"all pictures are of one class, {present.pop()!r}; a classifier needs two or more"
+            )
+        fields["classes"] = pictures.classes
+    return replace(shape, **fields)
 
 
 def gallery(out: Path, model: nn.Module, pictures: Tensor) -> Sample | None:

@@ -214,3 +214,19 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
         PictureBatches(some(), 64)
     with pytest.raises(InputError, match="other data"):
         PictureBatches(some(), 10).load_state_dict({"step": 1, "seed": 0, "pictures": 49})
+
+
+def test_shifted_pictures_are_moved_and_nothing_else() -> None:
+    pixels = np.zeros((200, 1, 5, 5), np.uint8)
+    pixels[:, :, 2, 2] = 255
+    batches = PictureBatches(Pictures(pixels, np.zeros(200, np.int64)), 200, seed=1, shift=1)
+    drawn = batches.next_batch()["pictures"]
+    assert torch.equal(drawn.flatten(1).sum(1), torch.ones(200))
+    places = drawn.mean((0, 1))
+    assert (places[1:4, 1:4] > 0.05).all() and places.sum() == pytest.approx(places[1:4, 1:4].sum())
+    assert torch.equal(next(batches.in_order(200))["pictures"], torch.from_numpy(pixels / np.float32(255)))
+    assert not torch.equal(drawn, batches.next_batch()["pictures"])
+    batches.load_state_dict({"step": 0, "seed": 1, "pictures": 200})
+    assert torch.equal(drawn, batches.next_batch()["pictures"])
+    with pytest.raises(InputError, match="shift must be 0 or more"):
+        PictureBatches(some(), 10, shift=-1)
