@@ -12,6 +12,11 @@ PICTURES = {
     "alignment": "which words a translator looked at for each that it wrote",
     "attention": "who looks at whom in a Transformer: a page with every head",
     "topics": "the topics of a run: a page with their map, words and documents",
+    "samples": "what a model of pictures drew while it learnt: side by side, or a film",
+    "features": "the filters of the first layer of a model of pictures",
+    "reconstructions": "pictures above what a model makes of them",
+    "manifold": "where pictures lie in a model's code",
+    "chain": "Gibbs chains of a Boltzmann machine",
 }
 
 EXAMPLE = "bottega show curves runs/first runs/second --out curves.png"

@@ -1,0 +1,70 @@
+"""Figures made of pictures: rows with their names, and how a run's pictures changed while it learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from bottega.errors import InputError
+from bottega.plots.grid import grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+MOST_STEPS = 6  # grids side by side
+
+
+def centred(filters: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Filters (n, channels, height, width) as pictures in [0, 1]: ½ is 0, each on a scale of its own."""
+    largest = np.abs(filters).max((1, 2, 3), keepdims=True)
+    return 0.5 + 0.5 * filters / np.maximum(largest, 1e-12)
+
+
+def draw_rows(rows: Mapping[str, NDArray[np.floating]], out: Path) -> None:
+    """Draw rows of equally many pictures, (n, channels, height, width) in [0, 1], each with its name."""
+    from matplotlib.figure import Figure
+
+    n, _, height, width = next(iter(rows.values())).shape
+    across = max(3.0, min(14.0, 0.55 * n)) + 1.8
+    figure = Figure((across, 0.25 + (across - 1.8) / n * (height / width) * len(rows)), 110)
+    figure.set_layout_engine("constrained")
+    panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axes, (name, pictures) in zip(panels, rows.items(), strict=True):
+        axes.imshow(np.asarray(grid(pictures, columns=n, scale=4)), cmap="gray", vmin=0, vmax=255)
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    save(figure, out)
+
+
+def draw_steps(grids: Mapping[str, Image.Image], out: Path) -> None:
+    """Draw grids side by side, each under its title; of more than six some between the first and the last."""
+    from matplotlib.figure import Figure
+
+    titles = list(grids)
+    if len(titles) > MOST_STEPS:
+        chosen = np.linspace(0, len(titles) - 1, MOST_STEPS).round().astype(int)
+        titles = [titles[i] for i in chosen]
+    figure = Figure((3.2 * len(titles), 3.6), 110, layout="constrained")
+    for axes, title in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, strict=True):
+        axes.imshow(np.asarray(grids[title]), cmap="gray", interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+        axes.axis("off")
+    save(figure, out)
+
+
+def save(figure: Figure, out: Path) -> None:
+    """Write a figure whole or not at all; InputError for a kind of file that nobody knows."""
+    draft = out.with_name(f".{out.stem}.partial{out.suffix}")
+    try:
+        figure.savefig(draft)
+        draft.replace(out)
+    except ValueError as error:
+        raise InputError(f"{out}: {str(error).splitlines()[0]}; name a .png, .svg or .pdf") from None
+    finally:
+        draft.unlink(missing_ok=True)
