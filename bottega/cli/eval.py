@@ -1,4 +1,4 @@
-"""`bottega eval`: how well models predict a held-out text, or answer lm-eval's tasks."""
+"""`bottega eval`: how well models predict held-out texts or pictures, or answer lm-eval's tasks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Bits per byte of one or more models on the same text, the ends of its documents counted;
 or their results in tasks of lm-eval; or how often classifiers are right on labelled texts; or
-BLEU of translators on held-out pairs.
+BLEU of translators on held-out pairs; or log p, accuracy, FID and KID of models of pictures.
 
 Example: bottega eval runs/quickstart runs/longer --data heldout.txt
          bottega eval runs/quickstart --data heldout.txt --fim
          bottega eval runs/quickstart --tasks lambada_openai,piqa --limit 100
          bottega eval runs/naive-bayes runs/regression --labelled sst2
-         bottega eval runs/translator --pairs multi30k"""
+         bottega eval runs/translator --pairs multi30k
+         bottega eval runs/vae runs/rbm --pictures mnist --features runs/cnn"""
 
 
 def main(argv: list[str]) -> None:
@@ -40,6 +41,8 @@ def _eval(
     tasks: tuple[str, ...] = (),
     labelled: str | None = None,
     pairs: tuple[str, ...] = (),
+    pictures: str | None = None,
+    features: str | None = None,
     split: Literal["val", "test"] = "test",
     beam: int = 5,
     length_penalty: float = 1.0,
@@ -59,12 +62,16 @@ def _eval(
         labelled: sst2, trec, rte, cb or embedded, whose held-out part classifiers are measured on; or a
             .jsonl, .tsv or .csv file with a text and a label a line, all of it.
         pairs: sources of pairs, such as multi30k, whose held-out split translators are measured on.
+        pictures: embedded, mnist, a .npz file or a folder of pictures, whose held-out part models of
+            pictures are measured on.
+        features: with --pictures, a classifier of pictures in whose features samples are compared with what
+            was held out, by FID and KID.
         split: with --pairs, val or test.
         beam: with --pairs, how many hypotheses the search keeps.
         length_penalty: with --pairs, the power of the length that log-probabilities are divided by.
         shots: with --tasks, how many examples go before each question; as the task says by default.
         include_path: with --tasks, a folder with YAML files of further tasks.
-        limit: with --tasks, ask only the first so many samples of each.
+        limit: with --tasks, ask only the first so many samples of each; with --pictures, the first so many.
         json_: print one JSON object a model, line by line; one a length with --fim, one a task with --tasks.
     """
     from rich.console import Console
@@ -75,15 +82,24 @@ def _eval(
 
     if not models:
         raise InputError("name at least one model, such as: bottega eval runs/quickstart --data heldout.txt")
-    if [bool(data), bool(tasks), labelled is not None, bool(pairs)].count(True) != 1:
-        raise InputError("give one of --data with a text, --tasks with names of tasks, --labelled, --pairs")
+    if [bool(data), bool(tasks), labelled is not None, bool(pairs), pictures is not None].count(True) != 1:
+        raise InputError(
+            "give one of --data with a text, --tasks with names of tasks, --labelled, --pairs, --pictures"
+        )
     if fim and not data:
         raise InputError("--fim goes with --data alone")
     if tasks:
         _run_tasks(models, tasks, shots, limit, include_path, json_)
         return
-    if (shots, limit, include_path) != (None, None, None):
-        raise InputError("--shots, --limit and --include-path go with --tasks")
+    if (shots, include_path) != (None, None) or (limit is not None and pictures is None):
+        raise InputError("--shots, --limit and --include-path go with --tasks, --limit with --pictures too")
+    if features is not None and pictures is None:
+        raise InputError("--features goes with --pictures")
+    if pictures is not None:
+        from bottega.cli.eval_pictures import evaluate_pictures
+
+        evaluate_pictures(models, pictures, features, _at_least("limit", limit, 1), json_)
+        return
     if labelled is not None:
         _classify(models, labelled, json_)
         return
@@ -173,11 +189,8 @@ def _run_tasks(
     from rich.console import Console
     from rich.table import Table
 
-    from bottega.errors import InputError
-
-    for name, count, low in (("shots", shots, 0), ("limit", limit, 1)):
-        if count is not None and count < low:
-            raise InputError(f"--{name} must be at least {low}, not {count}")
+    _at_least("shots", shots, 0)
+    _at_least("limit", limit, 1)
     names = [name for group in tasks for name in group.split(",") if name]
     columns = ("model", "task", "shots", "samples", "metric", "value")
     table = Table(*columns, box=None, pad_edge=False)
@@ -191,6 +204,14 @@ def _run_tasks(
                 table.add_row(model, result.task, *numbers, metric, f"{value:.4f}{error}")
     if not json_:
         Console().print(table)
+
+
+def _at_least(name: str, count: int | None, low: int) -> int | None:
+    from bottega.errors import InputError
+
+    if count is not None and count < low:
+        raise InputError(f"--{name} must be at least {low}, not {count}")
+    return count
 
 
 def _evaluate(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bottega.errors import InputError
+from bottega.plots.figure import save_figure
 from bottega.plots.grid import grid
-from bottega.plots.picture_rows import save
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,4 +87,4 @@ def draw_manifold(
         panels[1].imshow(np.asarray(grid(decoded, columns=side, scale=2)), cmap="gray", vmin=0, vmax=255)
         panels[1].axis("off")
         panels[1].set_title(title, fontsize=10)
-    save(figure, out)
+    save_figure(figure, out)

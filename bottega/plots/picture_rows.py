@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from bottega.errors import InputError
+from bottega.plots.figure import save_figure
 from bottega.plots.grid import grid
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 MOST_STEPS = 6  # grids side by side
@@ -39,7 +38,7 @@ def draw_rows(rows: Mapping[str, NDArray[np.floating]], out: Path) -> None:
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-    save(figure, out)
+    save_figure(figure, out)
 
 
 def draw_steps(grids: Mapping[str, Image.Image], out: Path) -> None:
@@ -55,16 +54,4 @@ def draw_steps(grids: Mapping[str, Image.Image], out: Path) -> None:
         axes.imshow(np.asarray(grids[title]), cmap="gray", interpolation="nearest")
         axes.set_title(title, fontsize=10)
         axes.axis("off")
-    save(figure, out)
-
-
-def save(figure: Figure, out: Path) -> None:
-    """Write a figure whole or not at all; InputError for a kind of file that nobody knows."""
-    draft = out.with_name(f".{out.stem}.partial{out.suffix}")
-    try:
-        figure.savefig(draft)
-        draft.replace(out)
-    except ValueError as error:
-        raise InputError(f"{out}: {str(error).splitlines()[0]}; name a .png, .svg or .pdf") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    save_figure(figure, out)
