@@ -46,6 +46,7 @@ CLASSES = {
     "BertForSequenceClassification": "bottega.models.bert.BERTClassifier",
     "BertModel": "bottega.models.sentence_encoder.SentenceEncoder",
     "bottega-cnn": "bottega.models.cnn.CNN",
+    "bottega-detr": "bottega.models.detr.DETR",
     "bottega-hmm": "bottega.models.hmm.HMM",
     "bottega-lda": "bottega.models.lda.LDA",
     "bottega-logistic-regression": "bottega.models.logistic_regression.TfidfRegression",
