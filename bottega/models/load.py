@@ -57,6 +57,7 @@ CLASSES = {
     "bottega-sentence-encoder": "bottega.models.sentence_encoder.SentenceEncoder",
     "bottega-seq2seq": "bottega.models.seq2seq.Seq2Seq",
     "bottega-transformer": "bottega.models.transformer.Transformer",
+    "bottega-vae": "bottega.models.vae.VAE",
     "bottega-word2vec": "bottega.models.word2vec.Word2Vec",
 }
 ENCODERS = ("bert", "bottega-sentence-encoder")  # model types that embed texts and generate none

@@ -7,6 +7,7 @@ Each is an `nn.Sequential`: an encoder takes (n, channels, height, width) to (n,
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -14,8 +15,23 @@ from torch import Tensor, nn
 
 from bottega.errors import InputError
 
+Kind = Literal["dense", "convolutional"]
 PictureShape = tuple[int, int, int]  # channels, height, width
 SMALLEST = 7  # the convolutions halve a picture until neither side is longer
+
+
+def encoder(kind: Kind, shape: PictureShape, outputs: int, hidden: int, n_layer: int) -> nn.Sequential:
+    """An encoder of either kind; `hidden` counts units, or the filters of the first convolution."""
+    if kind == "dense":
+        return dense_encoder(shape, outputs, hidden, n_layer)
+    return conv_encoder(shape, outputs, hidden)
+
+
+def decoder(kind: Kind, shape: PictureShape, inputs: int, hidden: int, n_layer: int) -> nn.Sequential:
+    """The decoder that belongs to `encoder` of the same kind."""
+    if kind == "dense":
+        return dense_decoder(shape, inputs, hidden, n_layer)
+    return conv_decoder(shape, inputs, hidden)
 
 
 def dense_encoder(
@@ -66,6 +82,15 @@ def conv_decoder(
             nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=even),
         ]
     return nn.Sequential(*layers)
+
+
+def first_filters(
+    network: nn.Sequential, shape: PictureShape
+) -> Float[Tensor, "n channels filter_height filter_width"]:
+    """What the units of an encoder's first layer look at: whole pictures, or the patches of convolutions."""
+    first = next(layer for layer in network if isinstance(layer, nn.Linear | nn.Conv2d))
+    weight = first.weight.detach().float()
+    return weight if weight.dim() == 4 else weight.view(-1, *shape)
 
 
 def check_pictures(
