@@ -22,6 +22,7 @@ TOKENIZER_FILES = (
     "encoder.json",
     "vocab.bpe",
 )
+PREPROCESSOR = "preprocessor_config.json"  # of models that see
 DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md")
 LONGEST_JSON = 64 << 20  # bytes; the index of the largest public models has a few MB
 
@@ -72,7 +73,8 @@ def _download(repo: str) -> Path:
         RepositoryNotFoundError,
     )
 
-    wanted = ["config.json", "generation_config.json", "*.safetensors", INDEX, *TOKENIZER_FILES, *DOCUMENTS]
+    configs = ["config.json", "generation_config.json", PREPROCESSOR]
+    wanted = [*configs, "*.safetensors", INDEX, *TOKENIZER_FILES, *DOCUMENTS]
     try:
         return Path(snapshot_download(repo, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except GatedRepoError:

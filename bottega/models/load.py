@@ -45,19 +45,26 @@ CLASSES = {
     "BertForPreTraining": "bottega.models.bert.BERT",
     "BertForSequenceClassification": "bottega.models.bert.BERTClassifier",
     "BertModel": "bottega.models.sentence_encoder.SentenceEncoder",
+    "ViTForImageClassification": "bottega.models.vit.ViT",
+    "ViTModel": "bottega.models.vit.ViTEncoder",
     "bottega-cnn": "bottega.models.cnn.CNN",
+    "bottega-dcgan": "bottega.models.dcgan.DCGAN",
     "bottega-detr": "bottega.models.detr.DETR",
+    "bottega-gan": "bottega.models.gan.GAN",
     "bottega-hmm": "bottega.models.hmm.HMM",
     "bottega-lda": "bottega.models.lda.LDA",
     "bottega-logistic-regression": "bottega.models.logistic_regression.TfidfRegression",
     "bottega-mixture": "bottega.models.mixture.Mixture",
     "bottega-naive-bayes": "bottega.models.naive_bayes.NaiveBayes",
     "bottega-ngram": "bottega.models.ngram.NgramModel",
+    "bottega-point-gan": "bottega.models.point_gan.PointGAN",
+    "bottega-rbm": "bottega.models.rbm.RBM",
     "bottega-recurrent": "bottega.models.recurrent.RecurrentLM",
     "bottega-sentence-encoder": "bottega.models.sentence_encoder.SentenceEncoder",
     "bottega-seq2seq": "bottega.models.seq2seq.Seq2Seq",
     "bottega-transformer": "bottega.models.transformer.Transformer",
     "bottega-vae": "bottega.models.vae.VAE",
+    "bottega-wgan-gp": "bottega.models.wgan_gp.WGANGP",
     "bottega-word2vec": "bottega.models.word2vec.Word2Vec",
 }
 ENCODERS = ("bert", "bottega-sentence-encoder")  # model types that embed texts and generate none
@@ -78,7 +85,7 @@ def load(path: str | Path) -> Any:
     kind, architectures = settings.get("model_type"), settings.get("architectures")
     if kind in [*ARCHITECTURES]:  # a list, for in a damaged file it may be anything
         return GPT.from_pretrained(folder)
-    if kind == "bert" and isinstance(architectures, list) and architectures:
+    if kind in ("bert", "vit") and isinstance(architectures, list) and architectures:
         kind = architectures[0]
     if isinstance(kind, str) and kind in CLASSES:
         module, _, name = CLASSES[kind].rpartition(".")

@@ -36,3 +36,16 @@ def recorded(module: nn.Module) -> Iterator[list[Float[Tensor, "batch head query
     finally:
         for handle in handles:
             handle.remove()
+
+
+def rollout(weights: Float[Tensor, "layer head time time"]) -> Float[Tensor, "time time"]:
+    """How much of each input is in each output, through all layers; rows sum to 1.
+
+    Abnar & Zuidema (2020), section 3: heads are averaged, the residual branch passes half of every position
+    on to itself (equation 1), and layers multiply.
+    """
+    mixed = (weights.float().mean(1) + torch.eye(weights.shape[-1], device=weights.device)) / 2
+    through = mixed[0]
+    for layer in mixed[1:]:
+        through = layer @ through
+    return through

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bottega.models.cnn import CNNConfig
+from bottega.models.vit import ViTConfig
 from bottega.recipes.pictures import DATA, SHAPE, VALIDATION_ROWS, PictureTraining, train_pictures
 from bottega.recipes.preset import Preset
 from bottega.training.events import Listener
@@ -42,6 +43,31 @@ def train_classifier(
 
 
 _NOT_OFFERED = (*SHAPE, "classes")
+_NOT_OFFERED_VIT = (*_NOT_OFFERED, "norm_eps", "mean", "std")
+
+
+def _of_the_paper(about: str, shape: ViTConfig, epochs: int, learning_rate: float) -> Preset:
+    """As Dosovitskiy et al. (2021, table 3) trained on the 303 million pictures of JFT-300M."""
+    return Preset(
+        about=f"{about}, patches of {shape.patch} × {shape.patch}, trained as the paper did",
+        shape=shape,
+        training=ClassifierTraining(
+            steps=epochs * 303_000_000 // 4096,
+            batch_size=4096,
+            micro_batch_size=32,
+            optimizer="adamw",
+            learning_rate=learning_rate,
+            weight_decay=0.1,
+            beta2=0.999,
+            warmup_steps=10_000,
+            decay_fraction=1.0,  # linear, from the warm-up on
+            size=224,
+        ),
+        run=train_classifier,
+        data=DATA,
+        not_offered=_NOT_OFFERED_VIT,
+    )
+
 
 PRESETS: dict[str, Preset] = {
     "cnn": Preset(
@@ -53,5 +79,20 @@ PRESETS: dict[str, Preset] = {
         run=train_classifier,
         data=DATA,
         not_offered=_NOT_OFFERED,
+    ),
+    "vit-tiny": Preset(
+        about="Vision Transformer of 4 layers, 96 wide, patches of 4 × 4",
+        shape=ViTConfig(1, 28, 28, patch=4, n_layer=4, n_head=4, n_embd=96),
+        training=ClassifierTraining(steps=4000, batch_size=128, weight_decay=0.05, shift=1),
+        run=train_classifier,
+        data=DATA,
+        not_offered=_NOT_OFFERED_VIT,
+    ),
+    "vit-base": _of_the_paper("ViT-Base: 12 layers, 768 wide", ViTConfig(), 7, 8e-4),
+    "vit-large": _of_the_paper(
+        "ViT-Large: 24 layers, 1024 wide", ViTConfig(n_layer=24, n_head=16, n_embd=1024), 14, 4e-4
+    ),
+    "vit-huge": _of_the_paper(
+        "ViT-Huge: 32 layers, 1280 wide", ViTConfig(patch=14, n_layer=32, n_head=16, n_embd=1280), 14, 3e-4
     ),
 }
