@@ -9,6 +9,7 @@ from bottega.recipes import (
     hmm,
     mixture,
     picture_classifiers,
+    rbm,
     recurrent,
     sentence_encoder,
     topics,
@@ -29,6 +30,7 @@ FAMILIES: dict[str, dict[str, Preset]] = {
     "translators": translation.PRESETS,
     "picture classifiers": picture_classifiers.PRESETS,
     "mixtures of Gaussians": mixture.PRESETS,
+    "Boltzmann machines": rbm.PRESETS,
 }
 PRESETS: dict[str, Preset] = {name: one for family in FAMILIES.values() for name, one in family.items()}
 
