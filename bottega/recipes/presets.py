@@ -14,6 +14,7 @@ from bottega.recipes import (
     sentence_encoder,
     topics,
     translation,
+    vae,
     words,
 )
 from bottega.recipes.preset import Preset
@@ -31,6 +32,7 @@ FAMILIES: dict[str, dict[str, Preset]] = {
     "picture classifiers": picture_classifiers.PRESETS,
     "mixtures of Gaussians": mixture.PRESETS,
     "Boltzmann machines": rbm.PRESETS,
+    "variational autoencoders": vae.PRESETS,
 }
 PRESETS: dict[str, Preset] = {name: one for family in FAMILIES.values() for name, one in family.items()}
 
