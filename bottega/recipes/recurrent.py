@@ -29,13 +29,14 @@ def train(
     return summary(pretrain(shape, folders, out, training, on_event))
 
 
-def _preset(about: str, shape: RecurrentConfig, training: TrainingConfig = TRAINING) -> Preset:
+def _preset(about: str, shape: RecurrentConfig, bits: str, training: TrainingConfig = TRAINING) -> Preset:
     return Preset(
         about=about,
         shape=shape,
         training=training,
         run=train,
         data=DATA,
+        expected=f"{bits} bits per byte of wikipedia-good after 4 minutes, at 3.0 M parameters",
         not_offered=("streams",),  # the batch size
     )
 
@@ -45,15 +46,18 @@ PRESETS: dict[str, Preset] = {
     "rnn": _preset(
         "Elman network (Elman 1990; Mikolov et al. 2010): 2 layers of 768",
         RecurrentConfig(VOCABULARY, "rnn", n_hidden=768, dropout=0.1),
+        "2.13",
     ),
     "lstm": _preset(
         "LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000): 2 layers of 384",
         RecurrentConfig(VOCABULARY, "lstm", n_hidden=384, dropout=0.1),
+        "2.01",
         # After 300 steps 2.01 bits per byte of the embedded text; 2.16 with the default of 0.02.
         replace(TRAINING, matrix_learning_rate=0.05),
     ),
     "gru": _preset(
         "GRU (Cho et al. 2014): 2 layers of 448",
         RecurrentConfig(VOCABULARY, "gru", n_hidden=448, dropout=0.1),
+        "2.05",
     ),
 }

@@ -239,6 +239,7 @@ PRESETS: dict[str, Preset] = {
         ),
         replace(_TINY, minutes=40.0),
         run=partial(train_translator, left_out=tuple(FIRST_PERSON)),
+        expected="50.1 BLEU on Multi30k's test2016, 58.7 on Tatoeba's held-out pairs",
     ),
     "transformer-base": _preset(
         "Transformer base (Vaswani et al. 2017): 6 + 6 layers, 512 wide",

@@ -93,5 +93,6 @@ PRESETS: dict[str, Preset] = {
         training=Word2VecTraining(rate=0.05),
         run=train_words,
         data=_DATA,
+        expected="44.5 % of 2,086 analogies, on wikipedia-good",
     ),
 }
