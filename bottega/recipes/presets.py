@@ -5,6 +5,7 @@ from __future__ import annotations
 from bottega.recipes import (
     bert,
     classification,
+    gan,
     gpt,
     hmm,
     mixture,
@@ -32,6 +33,7 @@ FAMILIES: dict[str, dict[str, Preset]] = {
     "picture classifiers": picture_classifiers.PRESETS,
     "mixtures of Gaussians": mixture.PRESETS,
     "Boltzmann machines": rbm.PRESETS,
+    "generative adversarial nets": gan.PRESETS,
     "variational autoencoders": vae.PRESETS,
 }
 PRESETS: dict[str, Preset] = {name: one for family in FAMILIES.values() for name, one in family.items()}
