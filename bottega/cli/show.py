@@ -17,6 +17,7 @@ PICTURES = {
     "reconstructions": "pictures above what a model makes of them",
     "manifold": "where pictures lie in a model's code",
     "chain": "Gibbs chains of a Boltzmann machine",
+    "boxes": "what a DETR finds in scenes, and where it looks for it",
 }
 
 EXAMPLE = "bottega show curves runs/first runs/second --out curves.png"

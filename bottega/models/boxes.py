@@ -22,6 +22,8 @@ class Detections:
     classes: Int[Tensor, " n"]
     scores: Float[Tensor, " n"]
     """Probability of the class."""
+    queries: Int[Tensor, " n"]
+    """Which of the model's queries found it."""
 
 
 def corners(boxes: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:

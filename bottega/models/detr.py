@@ -243,7 +243,7 @@ class DETR(nn.Module):
             for score, kind, box in zip(scores, classes, boxes, strict=True):
                 order = score.argsort(descending=True)
                 order = order[score[order] >= threshold]
-                found.append(Detections(box[order], kind[order], score[order]))
+                found.append(Detections(box[order], kind[order], score[order], order))
         return found
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bottega.recipes import (
     bert,
     classification,
+    detection,
     gan,
     gpt,
     hmm,
@@ -35,6 +36,7 @@ FAMILIES: dict[str, dict[str, Preset]] = {
     "Boltzmann machines": rbm.PRESETS,
     "generative adversarial nets": gan.PRESETS,
     "variational autoencoders": vae.PRESETS,
+    "detectors": detection.PRESETS,
 }
 PRESETS: dict[str, Preset] = {name: one for family in FAMILIES.values() for name, one in family.items()}
 

@@ -23,7 +23,7 @@ def found(*rows: tuple[Tensor, int, float]) -> Detections:
     classes, scores = (
         torch.tensor([row[i] for row in rows], dtype=d) for i, d in ((1, torch.long), (2, torch.float))
     )
-    return Detections(boxes, classes, scores)
+    return Detections(boxes, classes, scores, torch.arange(len(rows)))
 
 
 def test_by_hand() -> None:
@@ -64,7 +64,7 @@ def test_as_coco_computes_it() -> None:
     moved = boxes + torch.randn(n, 5, 4, generator=g) * 0.03
     said = torch.where(torch.rand(n, 5, generator=g) < 0.8, classes, 1).clamp(min=0)
     scores = torch.rand(n, 5, generator=g)
-    detections = [Detections(*one) for one in zip(moved, said, scores, strict=True)]
+    detections = [Detections(*one, torch.arange(5)) for one in zip(moved, said, scores, strict=True)]
 
     def record(picture: int, box: Tensor, kind: Tensor) -> dict[str, object]:
         x, y, w, h = box.double().tolist()

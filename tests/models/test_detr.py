@@ -97,6 +97,7 @@ def test_detections_come_surest_first_above_the_threshold() -> None:
     middle = float(every[0].scores[2])
     some: Detections = model.detect(pictures, middle)[0]
     torch.testing.assert_close(some.boxes, every[0].boxes[:3])
+    torch.testing.assert_close(model(pictures)[1][-1, 0, some.queries], some.boxes)
     assert model.detect(pictures[:0]) == []
     assert len(model.detect(pictures, 1.0)[0].scores) == 0
 
