@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bottega.nn.loss import Loss
 from bottega.training.config import TrainingConfig
-from bottega.training.context import Batch, loss_of, micro_batches
+from bottega.training.context import WHOLE, Batch, loss_of, micro_batches
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ def estimate(model: nn.Module, batch: Batch, config: TrainingConfig, dtype: torc
     """Count the bytes of a run with this model and batch.
 
     Masters, gradients and moments are fp32; Muon and SGD keep one moment, AdamW two. Activations are what the
-    backward pass of one row keeps, times the rows of a micro-batch; a model without `loss` counts none.
+    backward pass of one row keeps, times the rows of a micro-batch; of a model without `loss`, those of the
+    dearest update of its `step`.
     """
     weights = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -45,30 +48,52 @@ def estimate(model: nn.Module, batch: Batch, config: TrainingConfig, dtype: torc
     standing = 4 * weights + 4 * trained + moments + averages
     if dtype != torch.float32:
         standing += 2 * weights
-    rows = len(next(iter(next(micro_batches(batch, config.micro_batch_size)).values())))
-    one, two = (_saved(model, batch, n, dtype) for n in (1, 2))
-    # What does not grow with the rows is there once.
-    return Estimate(standing, one + (rows - 1) * (two - one), 4 * weights + moments + averages)
+    activations = _activations(model, batch, config) * torch.empty((), dtype=dtype).element_size() // 4
+    return Estimate(standing, activations, 4 * weights + moments + averages)
 
 
-def _saved(model: nn.Module, batch: Batch, rows: int, dtype: torch.dtype) -> int:
-    """Run rows forward and count the tensors that autograd keeps, each storage once, parameters not."""
-    if not hasattr(model, "loss"):
-        return 0
-    seen: dict[int, int] = {}
+def _activations(model: nn.Module, batch: Batch, config: TrainingConfig) -> int:
+    """Bytes that autograd keeps for the backward pass of a micro-batch, in fp32."""
+    counting = _Counting(model, config.micro_batch_size)
+    with torch.random.fork_rng(devices=[]), undisturbed(model), torch.enable_grad():
+        if hasattr(model, "loss"):
+            counting.optimize(WHOLE, partial(loss_of, model), batch)
+        else:
+            step: Any = model.step
+            step(batch, counting)
+    return counting.most
 
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
 
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-    with torch.random.fork_rng(devices=[]), undisturbed(model), torch.enable_grad(), hooks:
-        kept = loss_of(model, {name: tensor[:rows] for name, tensor in batch.items()})
-    del kept  # it kept the storages apart while they were counted
-    size = torch.empty((), dtype=dtype).element_size()
-    return sum(n for pointer, n in seen.items() if pointer not in own) * size // 4
+class _Counting:
+    """Stands in for the context of a `step`: it runs each closure on a row or two, and updates nothing."""
+
+    def __init__(self, model: nn.Module, micro_batch_size: int | None) -> None:
+        self.own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        self.micro_batch_size = micro_batch_size
+        self.most = 0  # bytes of the dearest update
+
+    def optimize(self, _name: str, closure: Callable[[Batch], Loss], batch: Batch) -> Loss:
+        """Count what this update keeps; return the loss on two rows."""
+        rows = len(next(iter(next(micro_batches(batch, self.micro_batch_size)).values())))
+        (one, _), (two, loss) = (self._kept(closure, batch, n) for n in (1, 2))
+        # What does not grow with the rows is there once.
+        self.most = max(self.most, one + (rows - 1) * (two - one))
+        metrics = {name: value.detach() for name, value in loss.metrics.items()}
+        return Loss(loss.total.detach(), loss.count, metrics)
+
+    def _kept(self, closure: Callable[[Batch], Loss], batch: Batch, rows: int) -> tuple[int, Loss]:
+        """Run rows forward and count the tensors that are kept, each storage once, parameters not."""
+        seen: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            seen[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = closure({name: tensor[:rows] for name, tensor in batch.items()})
+        # Until here the loss kept the storages apart.
+        return sum(n for pointer, n in seen.items() if pointer not in self.own), loss
 
 
 @contextmanager
