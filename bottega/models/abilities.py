@@ -154,3 +154,14 @@ class EmbedsPictures(SeesPictures, Protocol):
     def embed(self, pictures: Tensor) -> Tensor:
         """States (n, width)."""
         ...
+
+
+@runtime_checkable
+class SegmentsPictures(SeesPictures, Protocol):
+    """Tells which of its classes each pixel shows."""
+
+    classes: Sequence[str]
+
+    def segment(self, pictures: Tensor) -> Tensor:
+        """The number of a class for each pixel: (n, height, width)."""
+        ...

@@ -66,6 +66,7 @@ CLASSES = {
     "bottega-vae": "bottega.models.vae.VAE",
     "bottega-wgan-gp": "bottega.models.wgan_gp.WGANGP",
     "bottega-word2vec": "bottega.models.word2vec.Word2Vec",
+    "segformer": "bottega.models.segformer.SegFormer",
 }
 ENCODERS = ("bert", "bottega-sentence-encoder")  # model types that embed texts and generate none
 

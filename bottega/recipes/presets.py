@@ -13,6 +13,7 @@ from bottega.recipes import (
     picture_classifiers,
     rbm,
     recurrent,
+    scenes,
     sentence_encoder,
     topics,
     translation,
@@ -37,6 +38,7 @@ FAMILIES: dict[str, dict[str, Preset]] = {
     "generative adversarial nets": gan.PRESETS,
     "variational autoencoders": vae.PRESETS,
     "detectors": detection.PRESETS,
+    "segmenters": scenes.PRESETS,
 }
 PRESETS: dict[str, Preset] = {name: one for family in FAMILIES.values() for name, one in family.items()}
 
