@@ -2,7 +2,8 @@
 
 Section numbers are those of "End-to-End Object Detection with Transformers". A small convolutional network
 turns the picture into a grid of features; the encoder lets each place see all others; the decoder asks the
-grid `n_query` learnt questions; each answer is a class, "no object" among them, and a box.
+grid `n_query` learnt questions; each answer is a class, "no object" among them, and a box. `matching` says
+which answer stands for which object, and what a wrong one costs.
 """
 
 from __future__ import annotations
@@ -100,8 +101,7 @@ class Backbone(nn.Module):
     def __init__(self, config: DETRConfig) -> None:
         super().__init__()
         halvings = config.stride.bit_length() - 1
-        widths = [config.n_embd >> (halvings - i) for i in range(halvings + 1)]
-        widths = [max(width, 16) for width in widths[:-1]] + [config.n_embd]
+        widths = [max(16, config.n_embd >> left) for left in range(halvings, 0, -1)] + [config.n_embd]
         self.stem = nn.Conv2d(config.channels, widths[0], 3, padding=1)
         self.stages = nn.ModuleList(
             nn.Sequential(nn.GroupNorm(1, narrow), nn.ReLU(), nn.Conv2d(narrow, wide, 3, 2, 1))
@@ -119,9 +119,9 @@ class Backbone(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """The queries look at each other, at the picture, and think (section 3.2).
+    """The queries look at each other, then at the picture (section 3.2).
 
-    `questions`, the learnt query embeddings, are added wherever a query asks: they say whose turn it is.
+    `questions`, the learnt embeddings that tell the queries apart, are added wherever a query asks.
     """
 
     def __init__(self, config: BlockConfig) -> None:
@@ -168,12 +168,12 @@ class DETR(nn.Module):
     def init_weights(self) -> None:
         """Draw the weights.
 
-        | weights                   | drawn from                                           |
-        |---------------------------|------------------------------------------------------|
-        | questions                 | N(0, 1)                                              |
-        | the Transformer's matrices | uniform, by Glorot & Bengio (2010, eq. 16)          |
-        | convolutions, heads; norms | torch's own                                         |
-        | the Transformer's biases  | 0                                                    |
+        | weights                    | drawn from                                 |
+        |----------------------------|--------------------------------------------|
+        | questions                  | N(0, 1)                                    |
+        | the Transformer's matrices | uniform, by Glorot & Bengio (2010, eq. 16) |
+        | the Transformer's biases   | 0                                          |
+        | convolutions, heads, norms | torch's own                                |
         """
         nn.init.normal_(self.questions)
         for parameter in (*self.encoder.parameters(), *self.decoder.parameters()):
@@ -193,7 +193,8 @@ class DETR(nn.Module):
     ) -> tuple[Float[Tensor, "layer batch query class"], Float[Tensor, "layer batch query 4"]]:
         """What each decoder layer says of each query: logits, of which the last is "no object", and a box.
 
-        The last layer's is the answer; the others' train them (section 3.2, auxiliary losses).
+        The last layer's is the answer; the others' train those layers (section 3.2, auxiliary losses).
+        Positions are added once, to the features; the paper adds them in every attention, and not to values.
         """
         features = self.backbone(pictures).flatten(2).transpose(1, 2)
         memory = features + grid_positions(*self.config.grid, self.config.n_embd).to(features)
