@@ -18,6 +18,8 @@ PICTURES = {
     "manifold": "where pictures lie in a model's code",
     "chain": "Gibbs chains of a Boltzmann machine",
     "boxes": "what a DETR finds in scenes, and where it looks for it",
+    "modes": "which modes of eight Gaussians a GAN has found",
+    "game": "a GAN on a line: its density, D, and the best D",
 }
 
 EXAMPLE = "bottega show curves runs/first runs/second --out curves.png"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,6 +15,7 @@ from bottega.data.disk import disk_errors
 from bottega.data.toys import Toy, ToyBatches, open_toy
 from bottega.errors import InputError
 from bottega.evaluation.toys import NEAR, game_on_a_line, modes_of
+from bottega.interop.locate import read_json
 from bottega.models.dcgan import DCGAN, DCGANConfig
 from bottega.models.gan import GAN, GANConfig
 from bottega.models.point_gan import PointGAN, PointGANConfig
@@ -79,6 +81,31 @@ def train_on_points(
         f"{result.checkpoint}: {result.step:,} steps; of {MEASURED:,} samples {modes.near:.1%} within "
         f"{NEAR:g} deviations, {modes.found} of {len(modes.counts)} modes found"
     )
+
+
+def load_with_toy(folder: Path) -> tuple[PointGAN, Toy]:
+    """The model of a checkpoint, and the toy that its run learnt from.
+
+    Raises InputError where it is damaged, or of another kind of run.
+    """
+    model = PointGAN.from_pretrained(folder)
+    toy = read_json(folder / "state" / "state.json").get("cursor", {}).get("toy")
+    if not isinstance(toy, str):
+        raise InputError(f"{folder} does not say what it learnt from; give a run of gan-ring or gan-line")
+    return model, open_toy(toy)
+
+
+def steps_of(run: Path, most: int) -> dict[int, Path]:
+    """The checkpoints of a run by their step, at most so many, evenly from the first to the last.
+
+    Raises InputError where there are none.
+    """
+    names = (path.name.removeprefix("step-") for path in run.glob("step-*"))
+    steps = sorted(int(name) for name in names if name.isdecimal())
+    if not steps:
+        raise InputError(f"{run} has no checkpoints (step-…); give the folder that `bottega train` wrote")
+    places = np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int)
+    return {steps[place]: run / f"step-{steps[place]}" for place in places}
 
 
 def _drawing(toy: Toy, out: Path) -> Sample:
