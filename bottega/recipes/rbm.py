@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bottega.data.picture_batches import PictureBatches
 from bottega.data.pictures import Pictures, open_pictures
+from bottega.evaluation.pictures import binary as zeros_and_ones
 from bottega.models.rbm import RBM, RBMConfig
 from bottega.recipes.pictures import DATA, SHAPE, PictureTraining, train_pictures
 from bottega.recipes.preset import Preset
@@ -40,21 +42,20 @@ def train_rbm(
         rbm.begin_from(mean)
         return rbm
 
-    seen = all_of(taught.where(torch.arange(min(WATCHED, len(taught))).numpy()), binary)
+    seen = as_seen(taught.where(np.arange(min(WATCHED, len(taught)))), binary)
     trained = train_pictures(
         make, shape, data, out, training, on_event, binary=binary, validation=watching(seen)
     )
     if not len(trained.held_out):
         return f"{trained.line}; no pictures were held out to be scored"
-    found = trained.model.eval().score(all_of(trained.held_out, binary))
+    found = trained.model.eval().score(as_seen(trained.held_out, binary))
     error = f" ± {found.error:.2f}" if found.error else ""
     return f"{trained.line}\nheld-out log p: {found.mean:.2f}{error} nats a picture ({found.kind})"
 
 
-def all_of(pictures: Pictures, binary: bool) -> Tensor:
-    """Every picture once, (n, channels, height, width); binary ones are drawn the same way each time."""
-    batches = PictureBatches(pictures, 1, binary=binary).in_order(len(pictures))
-    return next(batches)["pictures"]
+def as_seen(pictures: Pictures, binary: bool) -> Tensor:
+    """Every picture once, (n, channels, height, width), the binary ones always by the same draw."""
+    return zeros_and_ones(pictures) if binary else torch.from_numpy(pictures.floats())
 
 
 def watching(seen: Tensor) -> Callable[[PictureBatches], Validation]:
