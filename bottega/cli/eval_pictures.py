@@ -38,7 +38,7 @@ def evaluate_pictures(
         table.add_column(_COLUMNS[column], justify="left" if column == "kind" else "right")
     for name, row in rows.items():
         table.add_row(name, f"{row['pictures']:,}", *(_cell(column, row) for column in shown))
-    Console().print(table)
+    Console(width=None if Console().is_terminal else 200).print(table)  # a file has no width
     if judge is not None:
         print(f"\nFID and KID are in the features of {features}, and compare with no others")
 

@@ -30,9 +30,10 @@ def read_picture(path: Path) -> Image.Image:
                     )
                 image.load()
                 return image.copy()
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = "is not a picture" if isinstance(error, UnidentifiedImageError) else "claims too many pixels"
-        raise InputError(f"{path}: {reason}; expected {', '.join(SUFFIXES)}") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: is not a picture; expected {', '.join(SUFFIXES)}") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{path}: claims too many pixels; at most {LARGEST:,} are read") from None
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's words for damaged files
         raise InputError(f"{path}: the picture is damaged ({error}); get it again or remove it") from None
 

@@ -49,9 +49,12 @@ def draw_steps(grids: Mapping[str, Image.Image], out: Path) -> None:
     if len(titles) > MOST_STEPS:
         chosen = np.linspace(0, len(titles) - 1, MOST_STEPS).round().astype(int)
         titles = [titles[i] for i in chosen]
-    figure = Figure((3.2 * len(titles), 3.6), 110, layout="constrained")
-    for axes, title in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, strict=True):
-        axes.imshow(np.asarray(grids[title]), cmap="gray", interpolation="nearest")
+    shown = [np.asarray(grids[title]) for title in titles]
+    tallest = max(page.shape[0] / page.shape[1] for page in shown)
+    figure = Figure((3.2 * len(titles), 3.2 * tallest + 0.3), 110, layout="constrained")
+    panels = figure.subplots(1, len(titles), squeeze=False)[0]
+    for axes, title, page in zip(panels, titles, shown, strict=True):
+        axes.imshow(page, cmap="gray", interpolation="nearest")
         axes.set_title(title, fontsize=10)
         axes.axis("off")
     save_figure(figure, out)

@@ -31,7 +31,8 @@ def test_the_embedded_digits() -> None:
     assert not any(one.tobytes() in seen for one in held_out.pixels)
 
 
-def test_mnist(shared_data: Path) -> None:
+def test_mnist(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOTTEGA_DATA", str(shared_data))
     training, held_out = open_pictures(("mnist",))
     assert (len(training), len(held_out), training.shape) == (60_000, 10_000, (1, 28, 28))
     assert np.bincount(training.labels).tolist()[1] == 6742  # the published number of ones
