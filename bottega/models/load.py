@@ -47,6 +47,7 @@ CLASSES = {
     "BertModel": "bottega.models.sentence_encoder.SentenceEncoder",
     "ViTForImageClassification": "bottega.models.vit.ViT",
     "ViTModel": "bottega.models.vit.ViTEncoder",
+    "bottega-autoencoder": "bottega.models.autoencoder.Autoencoder",
     "bottega-cnn": "bottega.models.cnn.CNN",
     "bottega-dcgan": "bottega.models.dcgan.DCGAN",
     "bottega-detr": "bottega.models.detr.DETR",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bottega.recipes import (
+    autoencoders,
     bert,
     classification,
     detection,
@@ -36,6 +37,7 @@ FAMILIES: dict[str, dict[str, Preset]] = {
     "mixtures of Gaussians": mixture.PRESETS,
     "Boltzmann machines": rbm.PRESETS,
     "generative adversarial nets": gan.PRESETS,
+    "autoencoders": autoencoders.PRESETS,
     "variational autoencoders": vae.PRESETS,
     "detectors": detection.PRESETS,
     "segmenters": scenes.PRESETS,
