@@ -17,6 +17,8 @@ PICTURES = {
     "reconstructions": "pictures above what a model makes of them",
     "manifold": "where pictures lie in a model's code",
     "chain": "Gibbs chains of a Boltzmann machine",
+    "scenes": "drawn scenes with their captions, boxes and masks",
+    "masks": "what a SegFormer takes the pixels of scenes for",
     "boxes": "what a DETR finds in scenes, and where it looks for it",
     "modes": "which modes of eight Gaussians a GAN has found",
     "game": "a GAN on a line: its density, D, and the best D",

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-ACROSS = 8  # pictures in a row
+ACROSS = 3  # scenes in a row
 _SIDE = 1.3  # inches of a panel
-_WORDS = 24  # characters in a line of a caption
+_WORDS = 54  # characters in a line of a caption
 
 
 def palette(n_class: int) -> NDArray[np.float32]:
-    """A colour for each class, (n_class, 3) in [0, 1]; the first is nearly black."""
+    """A colour for each class, (n_class, 3) in [0, 1]; the first is dark grey."""
     from matplotlib import colormaps
 
     few = n_class <= 11
     table = colormaps["tab10"] if few else colormaps["hsv"]
     colours = [table(i if few else i / n_class)[:3] for i in range(n_class - 1)]
-    return np.array([(0.12, 0.12, 0.12), *colours], np.float32)
+    return np.array([(0.2, 0.2, 0.2), *colours], np.float32)
 
 
 def draw_masks(
@@ -71,7 +71,7 @@ def draw_scenes(
     classes: Sequence[str],
     out: Path,
 ) -> None:
-    """Draw pictures (n, 3, height, width) with their boxes and captions, and under each its mask.
+    """Draw pictures (n, 3, height, width) with their boxes and captions, and beside each its mask.
 
     `boxes` (n, places, 4) are x0, y0, x1, y1 in pixels, empty ones left out. Raises InputError where `out`
     has no ending of a picture.
@@ -80,27 +80,28 @@ def draw_scenes(
     from matplotlib.patches import Rectangle
 
     colours = palette(len(classes))
-    across = min(ACROSS // 2, len(pictures))
+    across = min(ACROSS, len(pictures))
     down = -(-len(pictures) // across)
-    figure = Figure((2.1 * across, 2.75 * down), 100, layout="constrained")
-    panels = figure.subplots(down, 2 * across, squeeze=False)
+    figure = Figure((3.1 * across, 1.95 * down), 100)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.4 / (1.95 * down), 0.04, 0.3)
+    panels = figure.subplots(down, across, squeeze=False)
     for axes in panels.flat:
         axes.axis("off")
-    for i, caption in enumerate(captions):
-        row, column = divmod(i, across)
-        left, right = panels[row, 2 * column : 2 * column + 2]
-        _plain(left, np.moveaxis(pictures[i], 0, -1))
-        _plain(right, colours[masks[i]])
-        for x0, y0, x1, y1 in boxes[i].tolist():
-            if x1 > x0:
-                for colour, line in (("black", "-"), ("white", "--")):  # seen on any background
-                    box = Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ls=line, ec=colour)
-                    left.add_patch(box)
-        left.set_title("\n".join(textwrap.wrap(caption, 2 * _WORDS)), fontsize=7, loc="left")
+    gap = np.ones((pictures.shape[2], max(1, pictures.shape[3] // 16), 3))
+    for axes, picture, mask, some, caption in zip(
+        panels.flat, pictures, masks, boxes, captions, strict=False
+    ):
+        axes.imshow(
+            np.hstack([np.moveaxis(picture, 0, -1) / 255, gap, colours[mask]]), interpolation="nearest"
+        )
+        for x0, y0, x1, y1 in some[some[:, 2] > some[:, 0]].tolist():
+            for colour, line in (("black", "-"), ("white", "--")):  # seen on any background
+                box = Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ls=line, ec=colour)
+                axes.add_patch(box)
+        axes.set_title("\n".join(textwrap.wrap(caption, _WORDS)), fontsize=7.5)
     save_figure(figure, out)
 
 
 def _plain(axes: Axes, picture: NDArray[np.generic]) -> None:
     axes.imshow(picture, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
-    axes.set_axis_on()

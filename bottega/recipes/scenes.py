@@ -122,7 +122,7 @@ PRESETS: dict[str, Preset] = {
             decoder_width=64,
             dropout=0.0,
         ),
-        training=SceneTraining(steps=2000, batch_size=32, weight_decay=0.01),
+        training=SceneTraining(steps=1500, batch_size=32, weight_decay=0.01),
         run=train_segformer,
         data="scenes (embedded means the same): shapes drawn while it learns",
         not_offered=_NOT_OFFERED,
