@@ -120,7 +120,7 @@ PRESETS: dict[str, Preset] = {
     "rbm-pcd": Preset(
         about="the same with persistent chains (Tieleman 2008)",
         shape=RBMConfig(persistent=True),
-        training=replace(_TRAINING, learning_rate=0.005),
+        training=replace(_TRAINING, steps=30_000, learning_rate=0.01),
         run=train_rbm,
         data=DATA,
         not_offered=_NOT_OFFERED,
