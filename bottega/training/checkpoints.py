@@ -38,6 +38,7 @@ class State:
     steps: int | None = None
     validate_every: int | None = None  # known with the steps
     tokens: int = 0
+    unit: str = "tokens"  # what is counted as such: pictures, where the model reads no text
     seconds: float = 0.0
     best: dict[str, Any] | None = None  # step and loss
     validation: dict[str, float] = field(default_factory=dict)  # the last values
@@ -197,7 +198,7 @@ def card(state: State) -> str:
     """Return what a model card says of the training."""
     rows = {
         "steps": f"{state.step:,}",
-        "tokens": f"{state.tokens:,}",
+        state.unit: f"{state.tokens:,}",
         "training time": duration(state.seconds),
     }
     rows |= {f"held-out {name.replace('_', ' ')}": f"{value:.4f}" for name, value in state.validation.items()}

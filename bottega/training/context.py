@@ -205,10 +205,12 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
-def tokens_in(batch: Batch) -> int:
-    """Return the tokens in a batch: ids, or source and target; where there are none, its rows."""
+def amount(batch: Batch) -> tuple[int, str]:
+    """Return how much a batch holds, and of what: tokens (ids, or source and target), pictures, or rows."""
     named = [batch[name] for name in ("ids", "source", "target") if name in batch]
-    return sum(ids.numel() for ids in named) if named else len(next(iter(batch.values())))
+    if named:
+        return sum(ids.numel() for ids in named), "tokens"
+    return len(next(iter(batch.values()))), "pictures" if "pictures" in batch else "rows"
 
 
 def micro_batches(batch: Batch, rows: int | None) -> Iterator[Batch]:

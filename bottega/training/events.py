@@ -13,7 +13,7 @@ class StepEvent:
 
     Training time is compiling and stepping, without validation, samples and checkpoints. `steps` is None
     until a budget in minutes has been turned into steps; `share_of_peak` is None where FLOPs or the peak are
-    not known.
+    not known. What is counted as tokens is named by `unit`: pictures, where the model reads no text.
     """
 
     step: int
@@ -27,6 +27,7 @@ class StepEvent:
     seconds: float
     seconds_left: float | None
     metrics: dict[str, float] = field(default_factory=dict)
+    unit: str = "tokens"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from bottega.nn.loss import Loss
 from bottega.training import budget, compilation, machine, start
 from bottega.training.checkpoints import Run, card, damaged, load_weights, locked, read_tensors
 from bottega.training.config import TrainingConfig, differing
-from bottega.training.context import WHOLE, Batch, Batches, Context, loss_of, to_device, tokens_in
+from bottega.training.context import WHOLE, Batch, Batches, Context, amount, loss_of, to_device
 from bottega.training.curves import Curves
 from bottega.training.distributed import World, joined
 from bottega.training.estimate import estimate, flops_per_token, undisturbed
@@ -166,7 +166,7 @@ class _Training:
             self.listeners.append(self.curves)
         if self.flops is not None:
             self.peak = machine.measured_peak(self.device, dtype)
-        tokens = tokens_in(batch)
+        tokens, state.unit = amount(batch)
         state.steps = state.steps or budget.steps_of(config, tokens * world.size)
         if state.steps is not None and state.validate_every is None:
             state.validate_every = budget.validate_every(config, state.steps)
@@ -256,7 +256,7 @@ class _Training:
                 "diverged; its last checkpoint is sound; a lower learning_rate needs another --out"
             )
         seconds = time.perf_counter() - began
-        tokens = tokens_in(batch) * self.world.size
+        tokens = amount(batch)[0] * self.world.size
         state.step, state.tokens, state.seconds = (
             state.step + 1,
             state.tokens + tokens,
@@ -296,6 +296,7 @@ class _Training:
             state.seconds,
             left,
             metrics,
+            state.unit,
         )
 
     def _fix_steps(self, seconds: float) -> bool:

@@ -93,10 +93,10 @@ class Display:
             for name, value in self.validations[-1].values.items():
                 names.append(f"held-out {name.replace('_', ' ')}")
                 values.append(f"{value:.3f}")
-        names += ["tokens/s", "of the peak"]
+        names += [f"{step.unit}/s", "of the peak"]
         values.append(f"{step.tokens_per_second:,.0f}")
         values.append("—" if step.share_of_peak is None else f"{step.share_of_peak:.0%}")
-        names += ["rate", "tokens", "time"]
+        names += ["rate", step.unit, "time"]
         values += [f"{step.learning_rate:.1e}", f"{step.tokens:,}", duration(step.seconds)]
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for name in names:
@@ -122,5 +122,5 @@ def _step_line(event: StepEvent) -> str:
     of = "" if event.steps is None else f"/{event.steps:,}"
     share = "" if event.share_of_peak is None else f" · {event.share_of_peak:.0%} of the peak"
     left = "" if event.seconds_left is None else f" · {duration(event.seconds_left)} left"
-    speed = f"{event.tokens_per_second:,.0f} tokens/s"
+    speed = f"{event.tokens_per_second:,.0f} {event.unit}/s"
     return f"step {event.step:,}{of} · loss {event.loss:.3f} · {speed}{share}{left}"

@@ -79,7 +79,7 @@ def expected_seconds(
 def announcement(model: nn.Module, state: State, tokens: int, memory: int, seconds: float | None) -> str:
     """Say in one line what the run is and what it will take."""
     n = sum(parameter.numel() for parameter in model.parameters())
-    steps = "" if state.steps is None else f"{state.steps:,} steps of {tokens:,} tokens, "
+    steps = "" if state.steps is None else f"{state.steps:,} steps of {tokens:,} {state.unit}, "
     took = "" if seconds is None else f", about {duration(seconds)}"
     return f"{n:,} parameters in {state.precision}; {steps}about {memory / 1e9:.1f} GB of memory{took}"
 
