@@ -272,13 +272,13 @@ class SegFormer(nn.Module):
                     yield linear.weight, (len(linear.weight),)
 
     def init_weights(self) -> None:
-        """As the published code: N(0, 0.02) for matrices, He's N(0, √(2 / fan-out)) for kernels; biases 0."""
+        """As in the published code: N(0, 0.02) for matrices, N(0, √(2 / fan-out)) for kernels, biases 0."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
             elif isinstance(module, nn.Conv2d):
                 fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
-                nn.init.normal_(module.weight, std=(2 / fan_out) ** 0.5)
+                nn.init.trunc_normal_(module.weight, std=(2 / fan_out) ** 0.5)
             if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
