@@ -73,13 +73,15 @@ class _Counting:
         self.most = 0  # bytes of the dearest update
 
     def optimize(self, _name: str, closure: Callable[[Batch], Loss], batch: Batch) -> Loss:
-        """Count what this update keeps; return the loss on two rows."""
+        """Count what this update keeps; return the loss on two rows as if the others were like them."""
         rows = len(next(iter(next(micro_batches(batch, self.micro_batch_size)).values())))
         (one, _), (two, loss) = (self._kept(closure, batch, n) for n in (1, 2))
         # What does not grow with the rows is there once.
         self.most = max(self.most, one + (rows - 1) * (two - one))
-        metrics = {name: value.detach() for name, value in loss.metrics.items()}
-        return Loss(loss.total.detach(), loss.count, metrics)
+        all_rows = len(next(iter(batch.values())))
+        times = all_rows / min(2, all_rows)
+        metrics = {name: value.detach() * times for name, value in loss.metrics.items()}
+        return Loss(loss.total.detach() * times, loss.count * times, metrics)
 
     def _kept(self, closure: Callable[[Batch], Loss], batch: Batch, rows: int) -> tuple[int, Loss]:
         """Run rows forward and count the tensors that are kept, each storage once, parameters not."""
