@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,39 +11,28 @@ from torch import Tensor, nn
 
 from bottega.data.disk import disk_errors
 from bottega.data.scene_batches import SceneBatches
-from bottega.data.scenes import SHAPES, SceneConfig
+from bottega.data.scenes import SHAPES
 from bottega.errors import InputError
 from bottega.evaluation.detection import measure_detection
 from bottega.models.detr import DETR, DETRConfig
 from bottega.plots.boxes import BoxedPicture, draw_boxes
 from bottega.recipes.preset import Preset
-from bottega.training.config import TrainingConfig
+from bottega.recipes.scenes import SCENES, SceneTraining
 from bottega.training.distributed import local_device, world_from_environment
 from bottega.training.events import Listener
 from bottega.training.loop import Sample, train
 from bottega.training.validation import HeldOut
 
-SCENES = ("scenes", "embedded")  # two words for the one source
 VALIDATED, MEASURED = 500, 2000  # held-out scenes during the run, and at its end
 SHOWN = 8
 _ROWS = 250
-
-
-@dataclass(frozen=True)
-class DetectionTraining(TrainingConfig):
-    """A run's options, and what its scenes are like."""
-
-    size: int = 64
-    """Pixels of a side of the pictures."""
-    min_objects: int = 1
-    max_objects: int = 4
 
 
 def train_detr(
     shape: DETRConfig,
     data: tuple[str, ...],
     out: Path,
-    training: DetectionTraining,
+    training: SceneTraining,
     on_event: Listener | None,
 ) -> str:
     """Train a DETR on drawn scenes, with AP50 at each validation, and say what it reaches at the end.
@@ -59,12 +48,12 @@ def train_detr(
         raise InputError(
             f"{shape.n_query} queries cannot find {training.max_objects} objects; give more, with --n-query"
         )
-    scenes = SceneConfig(training.size, training.min_objects, training.max_objects)
-    batches = SceneBatches(scenes, training.batch_size, training.seed)
+    size = training.size
+    batches = SceneBatches(training.scenes, training.batch_size, training.seed)
     held_out = [*batches.in_order(VALIDATED, _ROWS)]
     torch.manual_seed(training.seed)
     with local_device():
-        model = DETR(replace(shape, channels=3, height=scenes.size, width=scenes.size, n_class=len(SHAPES)))
+        model = DETR(replace(shape, channels=3, height=size, width=size, n_class=len(SHAPES)))
     nats = HeldOut(lambda: held_out)
 
     def validate(model: nn.Module) -> dict[str, float]:
@@ -116,7 +105,7 @@ PRESETS: dict[str, Preset] = {
     "detr-tiny": Preset(
         about="DETR of 2 encoder and 3 decoder layers, 128 wide, with 8 queries, for drawn scenes",
         shape=DETRConfig(height=64, width=64, stride=8),
-        training=DetectionTraining(steps=2000, batch_size=64, learning_rate=1e-3),
+        training=SceneTraining(steps=2000, batch_size=64, learning_rate=1e-3),
         run=train_detr,
         data="scenes (embedded means the same): shapes drawn while it learns",
         not_offered=("channels", "height", "width", "n_class"),

@@ -12,10 +12,11 @@ from bottega.errors import InputError
 from bottega.models.detr import DETR, DETRConfig
 from bottega.models.load import load
 from bottega.recipes import detection
-from bottega.recipes.detection import DetectionTraining, train_detr
+from bottega.recipes.detection import train_detr
+from bottega.recipes.scenes import SceneTraining
 
 SHAPE = DETRConfig(n_query=4, n_embd=16, n_inner=16, n_head=2, n_encoder_layer=1, n_decoder_layer=1)
-TRAINING = DetectionTraining(steps=3, batch_size=4, size=16, precision="fp32", validate_every=3)
+TRAINING = SceneTraining(steps=3, batch_size=4, size=16, precision="fp32", validate_every=3)
 
 
 def test_a_run_from_scenes_to_average_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
