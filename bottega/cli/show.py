@@ -16,6 +16,7 @@ PICTURES = {
     "features": "the filters of the first layer of a model of pictures",
     "reconstructions": "pictures above what a model makes of them",
     "manifold": "where pictures lie in a model's code",
+    "interpolation": "the way from one picture to another through the codes of a model",
     "chain": "Gibbs chains of a Boltzmann machine",
     "scenes": "drawn scenes with their captions, boxes and masks",
     "masks": "what a SegFormer takes the pixels of scenes for",

@@ -118,6 +118,15 @@ class EncodesPictures(SeesPictures, Protocol):
 
 
 @runtime_checkable
+class InterpolatesPictures(SeesPictures, Protocol):
+    """Draws what lies between two pictures."""
+
+    def interpolate(self, a: Tensor, b: Tensor, n: int) -> Tensor:
+        """Pictures from `a` to `b`, (channels, height, width) each, as the model draws them."""
+        ...
+
+
+@runtime_checkable
 class ClassifiesPictures(SeesPictures, Protocol):
     """Tells which of its classes a picture shows."""
 

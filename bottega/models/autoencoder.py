@@ -132,6 +132,13 @@ class Autoencoder(nn.Module):
         """Each picture as its code draws it; a denoising autoencoder takes noise out."""
         return self.decode(self.encode(pictures))
 
+    def interpolate(
+        self, a: Float[Tensor, "channels height width"], b: Float[Tensor, "channels height width"], n: int
+    ) -> Float[Tensor, "n channels height width"]:
+        """`n` pictures on the straight line from the code of `a` to that of `b`, both of these included."""
+        start, end = self.encode(torch.stack([a, b]))
+        return self.decode(torch.lerp(start, end, torch.linspace(0, 1, n, device=start.device)[:, None]))
+
     def features(self) -> Float[Tensor, "n filter_channels filter_height filter_width"]:
         """What the units of the encoder's first layer look at, any range."""
         return first_filters(self.encoder, self.config.shape)

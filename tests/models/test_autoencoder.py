@@ -85,6 +85,9 @@ def test_what_it_can_do(config: AutoencoderConfig, tmp_path: Path) -> None:
     codes = model.encode(pictures)
     assert codes.shape == (4, 3)
     torch.testing.assert_close(model.reconstruct(pictures), model.decode(codes))
+    between = model.interpolate(pictures[0], pictures[1], 3)
+    torch.testing.assert_close(between[[0, 2]], model.reconstruct(pictures[:2]))
+    torch.testing.assert_close(between[1:2], model.decode(codes[:2].mean(0, keepdim=True)))
     assert 0 <= float(model.decode(100 * codes).min()) <= float(model.decode(100 * codes).max()) <= 1
     expected = (4, 3, 3, 3) if config == CONVOLUTIONAL else (3 if config == LINEAR else 16, 1, 6, 5)
     assert model.features().shape == expected
