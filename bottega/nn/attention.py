@@ -37,7 +37,9 @@ def attention(
     dropout: float = 0.0,
 ) -> Float[Tensor, "*batch query value"]:
     """softmax(q kᵀ / √dim) v: for each query the mean of the values, weighted by how well their keys fit."""
-    if q.device.type == "cpu" and k.shape[-2] <= WRITTEN_OUT:
+    # Without a mask, torch's kernel is 10 to 20 % ahead in fp32; in bf16 it is 3 to 7 times behind.
+    kernel = mask is None and q.dtype == torch.float32
+    if q.device.type == "cpu" and k.shape[-2] <= WRITTEN_OUT and not kernel:
         weights = attention_weights(q, k, mask)
         return F.dropout(weights, dropout, training=dropout > 0) @ v
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
