@@ -68,6 +68,18 @@ class SegFormerConfig:
                 raise InputError(f"a width of {width} is not a multiple of its {heads} heads")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        self.check_size(self.height, self.width)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise InputError for pictures so small that a stage's grid cannot be thinned as it should be."""
+        rows, columns = height, width
+        for patch, stride, reduction in zip(self.patches, self.strides, self.reductions, strict=True):
+            rows, columns = ((side + 2 * (patch // 2) - patch) // stride + 1 for side in (rows, columns))
+            if min(rows, columns) < reduction:
+                raise InputError(
+                    f"pictures of {height} × {width} pixels become a grid of {rows} × {columns}, too small "
+                    f"to be thinned by {reduction} along each side; give larger ones or smaller reductions"
+                )
 
 
 Grid = Float[Tensor, "batch rows columns width"]  # of places, the channels of each side by side
@@ -254,6 +266,7 @@ class SegFormer(nn.Module):
             raise InputError(f"the pictures are {shape}; expected n × {channels} × height × width")
         if not pictures.is_floating_point() or not pictures.isfinite().all():
             raise InputError("the pictures hold what is no finite float; expected numbers from 0 to 1")
+        self.config.check_size(*pictures.shape[2:])
         device = self.decoder.fuse.weight.device
         found = torch.empty((len(pictures), *pictures.shape[2:]), dtype=torch.long, device=pictures.device)
         with torch.inference_mode():

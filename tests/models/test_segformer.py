@@ -143,6 +143,7 @@ def test_it_segments_pictures_of_other_sizes():
         (torch.rand(2, 1, 16, 16), "2×1×16×16; expected n × 3 × height × width"),
         (torch.rand(3, 16, 16), "expected n × 3"),
         (torch.rand(2, 3, 0, 16), "expected n × 3"),
+        (torch.rand(2, 3, 16, 2), "become a grid of 8 × 1"),
         (torch.full((1, 3, 16, 16), float("nan")), "no finite float"),
         (torch.zeros(1, 3, 16, 16, dtype=torch.uint8), "no finite float"),
     ],
@@ -162,6 +163,7 @@ def test_other_pictures_are_refused(pictures: torch.Tensor, said: str):
         ({"strides": (2, 0)}, "strides .*at least 1"),
         ({"heads": (1, 5)}, "24 is not a multiple of its 5 heads"),
         ({"dropout": 1.0}, "below 1"),
+        ({"height": 2}, "2 × 16 pixels become a grid of 1 × 8, too small to be thinned by 2"),
     ],
 )
 def test_senseless_shapes_are_refused(wrong: dict[str, object], said: str):
