@@ -24,7 +24,7 @@ def _show(run: Positional[Path], out: Path, panels: int = 4) -> None:
     Args:
         run: a run of gan-line; its checkpoints are the steps to choose from.
         out: picture to write: .png, .svg or .pdf.
-        panels: how many steps, evenly from the first checkpoint to the last.
+        panels: how many steps, from the first checkpoint to the last, ever further apart.
     """
     from rich.console import Console
     from rich.table import Table

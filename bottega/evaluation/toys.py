@@ -78,9 +78,9 @@ class Game:
 
     @property
     def best(self) -> Array:
-        """D*(x) = p_data / (p_data + p_g) (Goodfellow et al. 2014, proposition 1); NaN where both are 0."""
+        """D* = p_data / (p_data + p_g) (Goodfellow et al. 2014, proposition 1); NaN where both are near 0."""
         both = self.data + self.generator
-        return np.divide(self.data, both, out=np.full_like(both, np.nan), where=both > 1e-4)
+        return np.divide(self.data, both, out=np.full_like(both, np.nan), where=both > 0.01)
 
     def mean(self, values: Array) -> float:
         """The mean of a function of x where the data and the samples are, half of each."""

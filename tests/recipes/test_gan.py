@@ -14,7 +14,19 @@ from bottega.models.load import load
 from bottega.recipes.gan import PRESETS, steps_of
 
 RING = ["gan-ring", "--hidden", "16", "--steps", "6", "--batch-size", "32", "--validate-every", "3"]
-LINE = ["gan-line", "--hidden", "8", "--steps", "4", "--batch-size", "40", "--save-every", "2"]
+LINE = [
+    "gan-line",
+    "--hidden",
+    "8",
+    "--steps",
+    "4",
+    "--batch-size",
+    "40",
+    "--save-every",
+    "2",
+    "--validate-every",
+    "4",
+]
 
 
 def test_a_ring_is_learnt_drawn_and_counted(tmp_path: Path, capsys) -> None:
@@ -53,7 +65,7 @@ def test_a_game_on_a_line_is_drawn_beside_its_theory(tmp_path: Path, capsys) -> 
 def test_digits_are_learnt_and_shown(tmp_path: Path, name: str) -> None:
     preset = PRESETS[name]
     batch = 15 if name == "wgan-gp" else 6
-    training = replace(preset.training, minutes=None, steps=2, batch_size=batch, validate_every=1)
+    training = replace(preset.training, steps=2, batch_size=batch, validate_every=1)
     small = {"maps": 2} if hasattr(preset.shape, "maps") else {"hidden": 8}
     shape = replace(preset.shape, latent=3, **small)
     line = preset.run(shape, ("embedded",), tmp_path / "run", training, None)
