@@ -30,13 +30,14 @@ from bottega.models.load import load
 from bottega.plots.picture_rows import draw_rows
 from bottega.recipes.lineage import Row, markdown, run_each, same_names, settle, trained
 from bottega.recipes.presets import find
-from bottega.training.config import TrainingConfig
+from bottega.training.config import BUDGETS, TrainingConfig
 from bottega.training.progress import Display
 
 NAMES = {"mixture": "mixture of Gaussians", "rbm": "RBM", "dbn": "DBN", "vae": "VAE", "gan": "GAN"}
 JUDGE = "cnn"  # the preset of the classifier whose features FID and KID are in
+JUDGE_STEPS = 600  # on any machine, and whatever --minutes: the same ruler
 SCORED = 500  # held-out pictures whose log p is asked: importance sampling takes 5,000 codes for each
-DRAWN = 5_000  # pictures that each model draws for FID and KID
+DRAWN = 2_000  # pictures that each model draws for FID and KID
 SHOWN = 16  # of them in the figure
 
 
@@ -57,7 +58,7 @@ def lineage_digits(
         raise InputError(f"{data[0]}: too few pictures, none are held out; give more")
     settle(out, {"bench": "digits", "data": same_names(data), "minutes": minutes})
     jobs: dict[str, Callable[[Path], Row]] = {
-        JUDGE: partial(_judge, tuple(data), minutes, held, console),
+        JUDGE: partial(_judge, tuple(data), held, console),
         **{name: partial(_member, name, tuple(data), minutes, held, console) for name in NAMES},
     }
     rows = run_each(out, jobs, minutes, console)
@@ -74,21 +75,20 @@ def lineage_digits(
     return table
 
 
-def _train(name: str, data: tuple[str, ...], minutes: float, console: Console, out: Path) -> float:
-    """Run the preset for so long, or go on with it; return the seconds that its steps took."""
+def _train(name: str, data: tuple[str, ...], budget: Row, console: Console, out: Path) -> float:
+    """Run the preset with this budget, or go on with it; return the seconds that its steps took."""
     preset = find(name)
     training, began = preset.training, time.monotonic()
-    stages = len(getattr(preset.shape, "layers", ())) or 1  # a DBN's budget is each layer's
     if isinstance(training, TrainingConfig):
-        training = replace(training, minutes=minutes / stages, steps=None, tokens=None)
+        training = replace(training, **{**dict.fromkeys(BUDGETS), **budget})
     with Display(console) as display:
         preset.run(preset.shape, data, out, training, display)
     runs = [run for run in (out, *sorted(out.glob("stage-*"))) if (run / "curves.jsonl").is_file()]
     return sum(trained(run).seconds for run in runs) if runs else time.monotonic() - began
 
 
-def _judge(data: tuple[str, ...], minutes: float, held: Pictures, console: Console, out: Path) -> Row:
-    seconds = _train(JUDGE, data, minutes, console, out)
+def _judge(data: tuple[str, ...], held: Pictures, console: Console, out: Path) -> Row:
+    seconds = _train(JUDGE, data, {"steps": JUDGE_STEPS}, console, out)
     accuracy = measure_labels(load(out), held)
     return {"seconds": seconds, "accuracy": accuracy.share, "count": accuracy.count}
 
@@ -96,7 +96,8 @@ def _judge(data: tuple[str, ...], minutes: float, held: Pictures, console: Conso
 def _member(
     name: str, data: tuple[str, ...], minutes: float, held: Pictures, console: Console, out: Path
 ) -> Row:
-    seconds = _train(name, data, minutes, console, out)
+    stages = len(getattr(find(name).shape, "layers", ())) or 1  # a DBN's budget is each layer's
+    seconds = _train(name, data, {"minutes": minutes / stages}, console, out)
     model, judge = load(out), load(out.parent / JUDGE)
     assert isinstance(model, SamplesPictures) and isinstance(judge, EmbedsPictures)
     row: Row = {"about": _about(model), "seconds": seconds}

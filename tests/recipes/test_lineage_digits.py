@@ -21,6 +21,7 @@ def test_what_is_done_is_kept_and_measured_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(lineage_digits, "NAMES", {"mixture": "mixture", "gan": "GAN"})
+    monkeypatch.setattr(lineage_digits, "JUDGE_STEPS", 10)
     out = tmp_path / "bench"
     assert run(bench(out, *MINUTES)) == 0
     table = capsys.readouterr().out
