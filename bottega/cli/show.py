@@ -11,6 +11,7 @@ PICTURES = {
     "words": "a map of Word2Vec's words",
     "alignment": "which words a translator looked at for each that it wrote",
     "attention": "who looks at whom in a Transformer: a page with every head",
+    "rollout": "from which patches a Vision Transformer reads the class of a picture",
     "topics": "the topics of a run: a page with their map, words and documents",
     "samples": "what a model of pictures drew while it learnt: side by side, or a film",
     "features": "the filters of the first layer of a model of pictures",
