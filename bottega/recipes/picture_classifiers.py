@@ -84,7 +84,9 @@ PRESETS: dict[str, Preset] = {
         about="Vision Transformer of 4 layers, 96 wide, patches of 4 × 4",
         shape=ViTConfig(1, 28, 28, patch=4, n_layer=4, n_head=4, n_embd=96),
         # Blocks as small as these are no faster compiled, and 64 rows are read faster than 128.
-        training=ClassifierTraining(steps=8000, batch_size=64, weight_decay=0.05, shift=1, compile="off"),
+        training=ClassifierTraining(
+            steps=8000, batch_size=64, weight_decay=0.05, decay_fraction=1.0, shift=1, compile="off"
+        ),
         run=train_classifier,
         data=DATA,
         not_offered=_NOT_OFFERED_VIT,
