@@ -36,7 +36,7 @@ def train_autoencoder(
 
 
 _TRAINING = PictureTraining(
-    steps=6_000,
+    steps=5_000,
     batch_size=128,
     optimizer="adamw",
     learning_rate=1e-3,

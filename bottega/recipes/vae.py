@@ -34,14 +34,13 @@ def train_vae(
 
 
 _TRAINING = PictureTraining(
-    steps=10_000,
+    steps=5_000,
     batch_size=128,
     optimizer="adamw",
     learning_rate=1e-3,
     weight_decay=0.01,
     beta2=0.99,
     clip=0.0,  # a sum over all pixels: its gradient is long, and Adam's step does not depend on that
-    ema=0.999,
     decay_fraction=0.5,
 )
 
