@@ -95,6 +95,7 @@ def test_samples_are_the_model_s_own_and_the_same_for_a_seed(
         ("show chain @rbm --steps 10 --every 20 --out ~x.png", "--every must be from 1 to 10"),
         ("show reconstructions @gan --data embedded --out ~x.png", "a GAN reconstructs no pictures"),
         ("show reconstructions @vae --data embedded --noise nan --out ~x.png", "--noise must be from 0"),
+        ("show reconstructions @vae --data embedded --noise 2 --masking --out ~x.png", "from 0 to 1, not 2"),
         ("show reconstructions @vae --data nowhere --out ~x.png", "nowhere: no such file or folder"),
         ("show reconstructions @vae --data embedded --out ~x.docx", "name a .png, .svg or .pdf"),
         ("show manifold @mixture --data embedded --out ~x.png", "a Mixture has no codes to map"),
@@ -170,6 +171,8 @@ def test_a_code_of_two_numbers_is_shown_with_what_it_decodes_to(
 def test_reconstructions_stand_under_their_pictures(ask: Callable[..., str], tmp_path: Path) -> None:
     ask("show reconstructions @vae --data embedded --out ~two.png")
     ask("show reconstructions @rbm --data embedded --noise 0.3 --out ~three.png")
+    ask("show reconstructions @rbm --data embedded --noise 0.3 --masking --out ~masked.png")
+    assert (tmp_path / "masked.png").read_bytes() != (tmp_path / "three.png").read_bytes()
     two, three = (size_of(tmp_path / f"{name}.png") for name in ("two", "three"))
     assert two[0] == three[0] and three[1] > 1.3 * two[1]
 
