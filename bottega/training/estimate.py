@@ -68,14 +68,16 @@ class _Counting:
     """Stands in for the context of a `step`: it runs each closure on a row or two, and updates nothing."""
 
     def __init__(self, model: nn.Module, micro_batch_size: int | None) -> None:
+        self.model = model
         self.own = {p.untyped_storage().data_ptr() for p in model.parameters()}
         self.micro_batch_size = micro_batch_size
         self.most = 0  # bytes of the dearest update
 
-    def optimize(self, _name: str, closure: Callable[[Batch], Loss], batch: Batch) -> Loss:
+    def optimize(self, name: str, closure: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Count what this update keeps; return the loss on two rows as if the others were like them."""
         rows = len(next(iter(next(micro_batches(batch, self.micro_batch_size)).values())))
-        (one, _), (two, loss) = (self._kept(closure, batch, n) for n in (1, 2))
+        with self._free(name):
+            (one, _), (two, loss) = (self._kept(closure, batch, n) for n in (1, 2))
         # What does not grow with the rows is there once.
         self.most = max(self.most, one + (rows - 1) * (two - one))
         all_rows = len(next(iter(batch.values())))
@@ -83,19 +85,32 @@ class _Counting:
         metrics = {name: value.detach() * times for name, value in loss.metrics.items()}
         return Loss(loss.total.detach() * times, loss.count * times, metrics)
 
+    @contextmanager
+    def _free(self, name: str) -> Iterator[None]:
+        """Let only the parameters of the part `name` require gradients, as in the step itself."""
+        prefix = "" if name == WHOLE else f"{name}."
+        named = self.model.named_parameters()
+        fixed = [p for n, p in named if p.requires_grad and not n.startswith(prefix)]
+        for parameter in fixed:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in fixed:
+                parameter.requires_grad_(True)
+
     def _kept(self, closure: Callable[[Batch], Loss], batch: Batch, rows: int) -> tuple[int, Loss]:
         """Run rows forward and count the tensors that are kept, each storage once, parameters not."""
-        seen: dict[int, int] = {}
+        seen: dict[int, Tensor] = {}  # by address; held, so that no other takes an address over
 
         def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            seen[storage.data_ptr()] = storage.nbytes()
+            seen[tensor.untyped_storage().data_ptr()] = tensor
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             loss = closure({name: tensor[:rows] for name, tensor in batch.items()})
-        # Until here the loss kept the storages apart.
-        return sum(n for pointer, n in seen.items() if pointer not in self.own), loss
+        kept = (tensor for address, tensor in seen.items() if address not in self.own)
+        return sum(tensor.untyped_storage().nbytes() for tensor in kept), loss
 
 
 @contextmanager
