@@ -57,11 +57,6 @@ class ViTConfig:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.n_inner is not None and self.n_inner < 1:
             raise InputError(f"n_inner must be at least 1, not {self.n_inner}")
-        if self.height % self.patch or self.width % self.patch:
-            raise InputError(
-                f"patches of {self.patch} × {self.patch} pixels do not tile pictures of {self.height} × "
-                f"{self.width}; give a patch that divides both sides, or resize the pictures"
-            )
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
         if not 0 <= self.dropout < 1:
@@ -74,7 +69,12 @@ class ViTConfig:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches in a column and in a row."""
+        """Patches in a column and in a row; InputError where they do not tile the picture."""
+        if self.height % self.patch or self.width % self.patch:
+            raise InputError(
+                f"patches of {self.patch} × {self.patch} pixels do not tile pictures of {self.height} × "
+                f"{self.width}; give a patch that divides both sides, or resize the pictures"
+            )
         return self.height // self.patch, self.width // self.patch
 
     @property

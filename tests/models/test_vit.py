@@ -151,7 +151,7 @@ def test_senseless_shapes(fields: dict[str, Any]) -> None:
 
 def test_pictures_that_it_cannot_see() -> None:
     with pytest.raises(InputError, match="4 × 4 pixels do not tile pictures of 8 × 10"):
-        replace(TINY, width=10)
+        ViT(replace(TINY, width=10))
     with pytest.raises(InputError, match=r"3 × 8 × 8 .* this model sees 1 × 8 × 8"):
         ViT(TINY).predict_proba(torch.rand(2, 3, 8, 8))
     for classes in ((), ("one",), ("one", "one")):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bottega.cli import run
 from bottega.errors import InputError
 from bottega.models.abilities import ClassifiesPictures
 from bottega.models.load import load
@@ -37,6 +38,14 @@ def test_a_folder_names_the_classes(tmp_path: Path) -> None:
     preset = PRESETS["cnn"]
     preset.run(preset.shape, (str(tmp_path),), tmp_path / "run", replace(SHORT, steps=1, batch_size=4), None)
     assert list(load(tmp_path / "run").classes) == ["angel", "sibyl"]
+
+
+def test_patches_go_by_the_pictures_that_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "vit-tiny", "--data", "embedded", "--out", str(tmp_path / "vit"), "--steps", "1"]
+    assert run([*words, "--patch", "3"]) == 2
+    assert "patches of 3 × 3 pixels do not tile pictures of 8 × 8" in capsys.readouterr().err
+    assert run([*words, "--patch", "8", "--n-embd", "8"]) == 0  # which does not divide the preset's 28
+    assert load(tmp_path / "vit").config.tokens == 2
 
 
 @pytest.mark.parametrize(
