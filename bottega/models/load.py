@@ -49,6 +49,8 @@ CLASSES = {
     "ViTModel": "bottega.models.vit.ViTEncoder",
     "bottega-autoencoder": "bottega.models.autoencoder.Autoencoder",
     "bottega-cnn": "bottega.models.cnn.CNN",
+    "bottega-dbn": "bottega.models.dbn.DBN",
+    "bottega-dbn-classifier": "bottega.models.dbn_classifier.DBNClassifier",
     "bottega-dcgan": "bottega.models.dcgan.DCGAN",
     "bottega-detr": "bottega.models.detr.DETR",
     "bottega-gan": "bottega.models.gan.GAN",
