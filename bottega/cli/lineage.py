@@ -7,6 +7,7 @@ from bottega.cli.modules import run_module
 BENCHES = {
     "text": "n-gram, HMM, RNN, LSTM, GRU and GPT on the same text, in bits per byte",
     "sentiment": "naive Bayes and logistic regression, by how many texts they have seen",
+    "labels": "a pre-trained deep belief network and random weights, by how many labels they have seen",
     "digits": "mixture, RBM, DBN, VAE and GAN on the same pictures: samples, log p, FID and KID",
     "translation": "RNN, RNN with attention and Transformer on the same pairs, in BLEU",
 }
