@@ -19,7 +19,9 @@ def main(argv: list[str]) -> None:
     tyro.cli(_show, args=argv, prog="bottega show samples", description=DESCRIPTION, config=markers)
 
 
-def _show(run: Positional[Path], out: Path, every: int = 1, milliseconds: int = 300) -> None:
+def _show(
+    run: Positional[Path], out: Path, every: int = 1, milliseconds: int = 300, width: int = 480
+) -> None:
     """Show the pictures of a run.
 
     Args:
@@ -28,6 +30,7 @@ def _show(run: Positional[Path], out: Path, every: int = 1, milliseconds: int = 
         out: picture to write: .gif, a film of all; .png, .svg or .pdf, up to six side by side.
         every: take the last grid, and before it only each so many.
         milliseconds: how long a film shows each.
+        width: of a film in pixels, at most.
     """
     from bottega.cli.pictures import load_seeing, require_count
     from bottega.data.picture_files import read_picture, save_gif
@@ -38,6 +41,7 @@ def _show(run: Positional[Path], out: Path, every: int = 1, milliseconds: int = 
 
     require_count("every", every, 1_000_000)
     require_count("milliseconds", milliseconds, 60_000)
+    require_count("width", width, 4096)
     files = sorted((run / "samples").glob("step-*.png"))[::-1][::every][::-1]
     grids = {f"step {int(file.stem.removeprefix('step-')):,}": read_picture(file) for file in files}
     if not grids:
@@ -46,7 +50,10 @@ def _show(run: Positional[Path], out: Path, every: int = 1, milliseconds: int = 
             raise InputError(f"{run}: no pictures in {run / 'samples'}, and the model draws none")
         grids = {"drawn now": grid(model.sample(64).float().numpy(force=True))}
     if out.suffix.lower() == ".gif":
-        save_gif(list(grids.values()), out, milliseconds)
+        frames = [page.copy() for page in grids.values()]
+        for frame in frames:
+            frame.thumbnail((width, 10 * width))
+        save_gif(frames, out, milliseconds)
     else:
         draw_steps(grids, out)
     print(out)

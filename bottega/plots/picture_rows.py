@@ -51,10 +51,10 @@ def draw_steps(grids: Mapping[str, Image.Image], out: Path) -> None:
         titles = [titles[i] for i in chosen]
     shown = [np.asarray(grids[title]) for title in titles]
     tallest = max(page.shape[0] / page.shape[1] for page in shown)
-    figure = Figure((3.2 * len(titles), 3.2 * tallest + 0.3), 110, layout="constrained")
+    figure = Figure((2.4 * len(titles), 2.4 * tallest + 0.3), 110, layout="constrained")
     panels = figure.subplots(1, len(titles), squeeze=False)[0]
     for axes, title, page in zip(panels, titles, shown, strict=True):
-        axes.imshow(page, cmap="gray", interpolation="nearest")
+        axes.imshow(page, cmap="gray", vmin=0, vmax=255)
         axes.set_title(title, fontsize=10)
         axes.axis("off")
     save_figure(figure, out)
