@@ -107,6 +107,7 @@ def rbm(options: Options) -> Iterator[Row]:
 
     from bottega.models.rbm import RBM, RBMConfig
 
+    yield draws(options)
     lit = (options.pictures.pixels > 127).astype(np.uint8)
     pictures = Pictures(255 * lit, options.pictures.labels)
     channels, height, width = pictures.shape
@@ -146,6 +147,25 @@ def rbm(options: Options) -> Iterator[Row]:
             "speed ratio": round(rival / half, 2),
             "speed ratio in fp32": round(rival / full, 2),
         }
+
+
+def draws(options: Options) -> Row:
+    """Zeros and ones by their logits, as a Gibbs chain draws a layer of pixels."""
+    from bottega.nn.bernoulli import bernoulli
+
+    logits, n = torch.randn(100, 784), 20 if options.quick else 2000
+
+    def many(draw: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], float]:
+        return lambda: processor_seconds(lambda: [draw(logits) for _ in range(n)])
+
+    ours, theirs = in_turn(options.rounds, many(bernoulli), many(lambda x: torch.bernoulli(x.sigmoid())))
+    return {
+        "case": f"{n:,} draws of 100 × 784 zeros and ones",
+        "rival": "torch.bernoulli",
+        "our seconds": round(ours, 3),
+        "their seconds": round(theirs, 3),
+        "speed ratio": round(theirs / ours, 2),
+    }
 
 
 def vit(options: Options) -> Iterator[Row]:
