@@ -85,6 +85,8 @@ PRESETS: dict[str, Preset] = {
         training=MixtureFit(),
         run=fit_mixture,
         data=DATA,
+        minutes=0.1,
+        expected="held-out density 47.5 nats of grey values, on embedded",
         not_offered=SHAPE,
     ),
 }
