@@ -49,5 +49,5 @@ def _show(
         raise lacking(model, loaded, "finds no shapes of scenes", "the run of a DETR trained on scenes")
     scenes = SceneConfig(loaded.config.height, max_objects=objects)
     (batch,) = SceneBatches(scenes, n).in_order(n, n)
-    draw_boxes(boxed(loaded, batch, SHAPES, threshold, attention), out)
+    draw_boxes(boxed(loaded, batch, threshold, attention), out)
     print(out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def train_detr(
 
 
 def boxed(
-    model: DETR, batch: Mapping[str, Tensor], names: Sequence[str], threshold: float, attention: bool = False
+    model: DETR, batch: Mapping[str, Tensor], threshold: float = 0.5, attention: bool = False
 ) -> list[BoxedPicture]:
     """The pictures of a batch with what is there and what the model finds, ready to be drawn."""
     found = model.detect(batch["pictures"], threshold)
@@ -79,7 +79,7 @@ def boxed(
             batch["pictures"][i].numpy(),
             batch["boxes"][i][batch["classes"][i] >= 0].numpy(),
             one.boxes.numpy(),
-            [f"{names[k]} {p:.0%}" for k, p in zip(one.classes.tolist(), one.scores.tolist(), strict=True)],
+            [f"{SHAPES[k]} {p:.0%}" for k, p in zip(one.classes.tolist(), one.scores.tolist(), strict=True)],
             None if looked is None else looked[i, one.queries].numpy(),
         )
         for i, one in enumerate(found)
@@ -95,7 +95,7 @@ def _gallery(out: Path, batch: Mapping[str, Tensor]) -> Sample:
         file = out / "samples" / f"step-{step:06d}.png"
         with disk_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            draw_boxes(boxed(model, some, SHAPES, 0.5), file)
+            draw_boxes(boxed(model, some), file)
         return f"drawn: {file}"
 
     return draw
