@@ -34,6 +34,7 @@ from bottega.training.config import BUDGETS, TrainingConfig
 from bottega.training.progress import Display
 
 NAMES = {"mixture": "mixture of Gaussians", "rbm": "RBM", "dbn": "DBN", "vae": "VAE", "gan": "GAN"}
+DBN_LAYERS = (500, 500)  # each as wide as the RBM's, so that what it adds is depth
 JUDGE = "cnn"  # the preset of the classifier whose features FID and KID are in
 JUDGE_STEPS = 600  # on any machine, and whatever --minutes: the same ruler
 SCORED = 500  # held-out pictures whose log p is asked: importance sampling takes 5,000 codes for each
@@ -77,14 +78,19 @@ def lineage_digits(
 
 def _train(name: str, data: tuple[str, ...], budget: Row, console: Console, out: Path) -> float:
     """Run the preset with this budget, or go on with it; return the seconds that its steps took."""
-    preset = find(name)
+    preset, shape = find(name), _shape(name)
     training, began = preset.training, time.monotonic()
     if isinstance(training, TrainingConfig):
         training = replace(training, **{**dict.fromkeys(BUDGETS), **budget})
     with Display(console) as display:
-        preset.run(preset.shape, data, out, training, display)
+        preset.run(shape, data, out, training, display)
     runs = [run for run in (out, *sorted(out.glob("stage-*"))) if (run / "curves.jsonl").is_file()]
     return sum(trained(run).seconds for run in runs) if runs else time.monotonic() - began
+
+
+def _shape(name: str) -> Any:
+    shape = find(name).shape
+    return replace(shape, layers=DBN_LAYERS) if name == "dbn" else shape
 
 
 def _judge(data: tuple[str, ...], held: Pictures, console: Console, out: Path) -> Row:
@@ -96,7 +102,7 @@ def _judge(data: tuple[str, ...], held: Pictures, console: Console, out: Path) -
 def _member(
     name: str, data: tuple[str, ...], minutes: float, held: Pictures, console: Console, out: Path
 ) -> Row:
-    stages = len(getattr(find(name).shape, "layers", ())) or 1  # a DBN's budget is each layer's
+    stages = len(DBN_LAYERS) if name == "dbn" else 1  # a DBN's budget is each layer's
     seconds = _train(name, data, {"minutes": minutes / stages}, console, out)
     model, judge = load(out), load(out.parent / JUDGE)
     assert isinstance(model, SamplesPictures) and isinstance(judge, EmbedsPictures)
