@@ -158,6 +158,8 @@ PRESETS: dict[str, Preset] = {
         training=_POINTS,
         run=partial(train_on_points, "ring"),
         data="embedded, the ring itself",
+        minutes=0.6,
+        expected="8 of 8 modes, 92 to 94 % of samples within 3 deviations, over five seeds",
         not_offered=("dimensions",),
     ),
     "gan-line": Preset(
@@ -167,6 +169,8 @@ PRESETS: dict[str, Preset] = {
         training=replace(_POINTS, steps=400, batch_size=20 * 128, save_every=10, keep=50, validate_every=20),
         run=partial(train_on_points, "line"),
         data="embedded, the Gaussian itself; two, for two of them",
+        minutes=0.4,
+        expected="mean |D - D*| 0.007, mean |D - 1/2| 0.014",
         not_offered=("dimensions",),
     ),
     "gan": Preset(
@@ -183,6 +187,8 @@ PRESETS: dict[str, Preset] = {
         training=_PICTURES,
         run=train_on_pictures,
         data=DATA,
+        minutes=4.6,
+        expected="FID 30.8 in the features of cnn, on mnist",
         not_offered=SHAPE,
     ),
     "wgan-gp": Preset(
