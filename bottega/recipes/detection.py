@@ -108,6 +108,7 @@ PRESETS: dict[str, Preset] = {
         training=SceneTraining(steps=2000, batch_size=64, learning_rate=1e-3),
         run=train_detr,
         data="scenes (embedded means the same): shapes drawn while it learns",
+        expected="AP50 0.990 on 2,000 held-out scenes, after 6 minutes of one core",
         not_offered=("channels", "height", "width", "n_class"),
     ),
 }
