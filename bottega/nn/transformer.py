@@ -2,7 +2,7 @@
 
 Vaswani et al. (2017), with what came after as choices: pre-norm (Radford et al. 2019), RMSNorm (Zhang &
 Sennrich 2019), rotary positions (Su et al. 2021), grouped queries (Ainslie et al. 2023), normalised queries
-and keys (Henry et al. 2020), SwiGLU (Shazeer 2020). GPT, BERT and the translator stack these blocks.
+and keys (Henry et al. 2020), SwiGLU (Shazeer 2020). GPT, BERT, ViT and the translator stack these.
 """
 
 from __future__ import annotations
