@@ -61,7 +61,7 @@ def _cell(column: str, row: dict[str, Any]) -> str:
     if column == "accuracy":
         return f"{value:.2%}"
     if column == "kid":
-        return f"{value:.4f} ± {row['kid_error']:.4f}"
+        return f"{value:.3g} ± {row['kid_error']:.1g}"
     return str(value) if column == "kind" else f"{value:.2f}"
 
 

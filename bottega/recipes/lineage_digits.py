@@ -131,6 +131,13 @@ def _about(model: Any) -> str:
     return ", ".join(f"{size} {what}" for what, size in sizes.items() if size is not None)
 
 
+def _nats(row: Row) -> str:
+    """Log p and its standard error, each where there is one."""
+    if "nats" not in row:
+        return ""
+    return f"{row['nats']:.1f}" + (f" ± {row['error']:.1f}" if row["error"] else "")
+
+
 def _table(rows: dict[str, Row], judge: Row, held: Pictures) -> str:
     header = ("model", "", "kind of log p", "log p, nats", "training, s", "FID", "KID")
     cells = [
@@ -138,10 +145,10 @@ def _table(rows: dict[str, Row], judge: Row, held: Pictures) -> str:
             NAMES.get(name, "training pictures"),
             row.get("about", ""),
             row.get("kind", "" if name == "real" else "none"),
-            _with_error(row["nats"], row["error"], 1) if "nats" in row else "",
+            _nats(row),
             f"{row['seconds']:,.0f}" if "seconds" in row else "",
-            f"{row['fid']:.2f}",
-            _with_error(row["kid"], row["kid_error"], 4),
+            f"{row['fid']:.1f}",
+            f"{row['kid']:.3g} ± {row['kid_error']:.1g}",
         )
         for name, row in rows.items()
     ]
@@ -152,8 +159,3 @@ def _table(rows: dict[str, Row], judge: Row, held: Pictures) -> str:
         f"classifier that gets {judge['accuracy']:.2%} of {judge['count']:,} right: not comparable with "
         "published figures."
     )
-
-
-def _with_error(value: float, error: float, digits: int) -> str:
-    """A number and its standard error, which is left out where there is none."""
-    return f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error else "")
