@@ -17,7 +17,7 @@ def bernoulli(
     """Draw 1 with probability σ(logit), else 0, in the dtype of the logits.
 
     16 random bits decide an entry, so that one 64-bit number serves four: a probability is met to within
-    1/131,072, and torch.bernoulli takes about eight times as long on a CPU.
+    1/131,072, and torch.bernoulli takes several times as long on a CPU.
     """
     n = logits.numel()
     words = torch.empty(math.ceil(n / 4), dtype=torch.int64, device=logits.device)
