@@ -127,7 +127,7 @@ class DBN(nn.Module):
         """From the means of the top machine's pixels to those of the picture, drawing each layer between."""
         for rbm in self.machines[-2::-1]:
             h = torch.bernoulli(mean, generator=generator)
-            mean = torch.sigmoid(rbm.visible_input(h.to(rbm.weight.dtype)).float())
+            mean = torch.sigmoid(rbm.visible_input(h.to(rbm.weight)).float())
         return self._pictures(mean)
 
     @torch.no_grad()

@@ -35,7 +35,7 @@ from bottega.recipes.pictures import (
 from bottega.recipes.preset import Preset, check_free
 from bottega.training.distributed import local_device, world_from_environment
 from bottega.training.events import Listener, Notice
-from bottega.training.loop import train
+from bottega.training.loop import Sample, train
 from bottega.training.validation import HeldOut, Validation
 
 
@@ -75,8 +75,9 @@ class StateBatches:
     def _states(self, batch: dict[str, Tensor], seed: int, position: int) -> dict[str, Tensor]:
         if self.below is None:
             return {"pictures": batch["pictures"]}
+        device = self.below.machines[0].weight.device
         # Far enough apart that no two seeds share their noise within a run.
-        generator = torch.Generator().manual_seed(2**32 * seed + position)
+        generator = torch.Generator(device).manual_seed(2**32 * seed + position)
         states = self.below.states(batch["pictures"], generator)
         return {"pictures": states[:, None, None, :]}
 
@@ -108,23 +109,30 @@ def train_stages(
         batches = StateBatches(PictureBatches(taught, training.batch_size, training.seed, binary=True), below)
         rbm.begin_from(batches.mean().to(rbm.weight.device))
         unseen = PictureBatches(held, min(VALIDATION_ROWS, len(held)), binary=True) if len(held) else None
-        shown = gallery(folder, DBN.of([*below, rbm]), torch.empty(0)) if draw else None
-
-        def sample(model: nn.Module, step: int, below: list[RBM] = below, shown: Any = shown) -> str:
-            assert isinstance(model, RBM)
-            return shown(DBN.of([*below, model]), step)
-
         train(
             rbm,
             batches,
             folder,
             training,
             validation=None if unseen is None else _reconstruction(StateBatches(unseen, below)),
-            sample=sample if draw else None,
+            sample=_samples(folder, below) if draw else None,
             on_event=on_event,
         )
-        rbms.append(rbm.cpu().eval())
+        rbms.append(rbm.eval())
     return DBN.of(rbms)
+
+
+def _samples(folder: Path, below: list[RBM]) -> Sample:
+    """What draws samples of the stack so far: these machines, and on them the one that learns."""
+
+    def draw(model: nn.Module, step: int) -> str:
+        assert isinstance(model, RBM)
+        stack = DBN.of([*below, model])
+        drawn = gallery(folder, stack, torch.empty(0))  # samples need no pictures to begin from
+        assert drawn is not None
+        return drawn(stack, step)
+
+    return draw
 
 
 def _reconstruction(batches: StateBatches) -> Validation:

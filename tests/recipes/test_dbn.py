@@ -49,6 +49,25 @@ def test_each_stage_is_a_run_of_the_loop(tmp_path: Path, monkeypatch: pytest.Mon
         ]
 
 
+def test_stages_and_classifiers_learn_in_bf16_too(tmp_path: Path) -> None:
+    taught, held = open_pictures(["embedded"])
+    brief = replace(TRAINING, steps=60, precision="bf16", validate_every=60)
+    dbn = train_stages(DBNConfig(1, 8, 8, (60,)), taught, held, tmp_path, brief, draw=False)
+    assert dbn.machines[0].weight.dtype == torch.float32  # the masters
+    dbn.save_pretrained(tmp_path)
+    preset = PRESETS["dbn-classifier"]
+    training = replace(
+        preset.training,
+        model=str(tmp_path),
+        steps=100,
+        precision="bf16",
+        validate_every=100,
+        learning_rate=0.01,
+    )
+    line = preset.run(preset.shape, ("embedded",), tmp_path / "classifier", training, None)
+    assert float(line.split("accuracy ")[1].split()[0]) > 0.6  # of ten classes
+
+
 def test_a_stopped_stage_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     """Stopped within the second stage; the same command leaves the first as it is."""
     whole = trained(tmp_path / "whole")
