@@ -33,13 +33,19 @@ from bottega.recipes.presets import find
 from bottega.training.config import BUDGETS, TrainingConfig
 from bottega.training.progress import Display
 
-NAMES = {"mixture": "mixture of Gaussians", "rbm": "RBM", "dbn": "DBN", "vae": "VAE", "gan": "GAN"}
+NAMES = {  # the presets: of the RBMs and GANs those that come to samples in minutes
+    "mixture": "mixture of Gaussians",
+    "rbm-pcd": "RBM",
+    "dbn": "DBN",
+    "vae": "VAE",
+    "dcgan": "GAN (DCGAN)",
+}
 DBN_LAYERS = (500, 500)  # each as wide as the RBM's, so that what it adds is depth
 JUDGE = "cnn"  # the preset of the classifier whose features FID and KID are in
 JUDGE_STEPS = 600  # on any machine, and whatever --minutes: the same ruler
 SCORED = 500  # held-out pictures whose log p is asked: importance sampling takes 5,000 codes for each
 DRAWN = 2_000  # pictures that each model draws for FID and KID
-SHOWN = 16  # of them in the figure
+SHOWN = 12  # of them in the figure
 
 
 def lineage_digits(
@@ -124,7 +130,7 @@ def _real(judge: EmbedsPictures, taught: Pictures, held: Pictures) -> Row:
 
 def _about(model: Any) -> str:
     """The size that tells most."""
-    names = {"n_components": "Gaussians", "n_hidden": "hidden units", "latent": "numbers in a code"}
+    names = {"n_components": "Gaussians", "n_hidden": "hidden units", "latent": "latent numbers"}
     sizes = {what: getattr(model.config, field, None) for field, what in names.items()}
     if layers := getattr(model.config, "layers", ()):
         return "layers of " + ", ".join(map(str, layers))

@@ -57,5 +57,5 @@ def test_the_whole_bench_on_the_embedded_digits(tmp_path: Path) -> None:
     rows = json.loads((out / "results.json").read_text())["models"]
     assert list(rows) == ["real", *lineage_digits.NAMES]
     kinds = {name: row.get("kind", "none").split(",")[0] for name, row in rows.items()}
-    assert kinds["mixture"] == "exact" and kinds["vae"] == "importance" and kinds["gan"] == "none"
+    assert kinds["mixture"] == "exact" and kinds["vae"] == "importance" and kinds["dcgan"] == "none"
     assert all(row["seconds"] > 0 for name, row in rows.items() if name != "real")
