@@ -49,7 +49,7 @@ def _show(runs: Positional[tuple[str, ...]], out: Path, samples: int = 10_000) -
         toy, points = its, model.sample(samples).numpy(force=True)
         modes = modes_of(points, toy)
         counts = " ".join(f"{count:,}" for count in modes.counts)
-        table.add_row(run, f"{modes.found} of {len(modes.counts)}", f"{modes.near:.1%}", counts)
+        table.add_row(Path(run).name, f"{modes.found} of {len(modes.counts)}", f"{modes.near:.1%}", counts)
         clouds[f"{Path(run).name}: {modes.near:.1%}"] = points[:SHOWN]
     assert toy is not None
     draw_points(clouds, toy.means, NEAR * toy.deviation, out)
