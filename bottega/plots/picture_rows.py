@@ -30,7 +30,7 @@ def draw_rows(rows: Mapping[str, NDArray[np.floating]], out: Path) -> None:
 
     n, _, height, width = next(iter(rows.values())).shape
     across = max(3.0, min(14.0, 0.55 * n))
-    names = 0.4 + 0.09 * max(len(line) for name in rows for line in name.split("\n"))  # inches beside them
+    names = 0.5 + 0.09 * max(len(line) for name in rows for line in name.split("\n"))  # inches beside them
     figure = Figure((across + names, 0.25 + across / n * (height / width) * len(rows)), 110)
     figure.set_layout_engine("constrained")
     panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
