@@ -4,7 +4,7 @@ The first machine learns the pictures; the next one the hidden states that pictu
 greedily, layer by layer. Of all of them only the top one stays undirected, and the layers under it draw from
 above to below, each from its machine's p(v | h):
 
-    p(v, h¹, …, h^L) = p(v | h¹) p(h¹ | h²) … p(h^(L-1), h^L)        (section 3; Bengio et al. 2007, eq. 1)
+    p(v, h¹, …, h^L) = p(v | h¹) p(h¹ | h²) … p(h^(L-1), h^L)      (section 4; Bengio et al. 2007, section 2)
 
 For p(h | v) stands Q, each machine's own, in one pass upwards. `dbn_classifier` makes that pass a network.
 """
@@ -165,7 +165,7 @@ class DBN(nn.Module):
         draws: int = 20,
         seed: int = 0,
     ) -> LogLikelihood:
-        """A lower bound of log p(v), with Z of the top machine (Salakhutdinov & Murray 2008, section 3.3).
+        """A lower bound of log p(v), with Z of the top machine (Salakhutdinov & Murray 2008, section 4).
 
             log p(v) ≥ E_Q[Σ_l log p(h^l | h^(l+1)) + log p_top(h^(L-1))] + the entropy of Q
 
