@@ -125,6 +125,8 @@ PRESETS: dict[str, Preset] = {
         training=SceneTraining(steps=1500, batch_size=32, weight_decay=0.01),
         run=train_segformer,
         data="scenes (embedded means the same): shapes drawn while it learns",
+        minutes=2.0,
+        expected="mean IoU 0.94 on held-out scenes",
         not_offered=_NOT_OFFERED,
     ),
     "segformer-b0": Preset(
