@@ -200,8 +200,9 @@ class RBM(nn.Module):
         """
         v = self.pixels_of(batch["pictures"])
         v_k = self._negative(v)
-        hidden_input = self.hidden_input(torch.cat([v, v_k]))  # one product, and one backward
-        free = self._free_energy(torch.cat([v, v_k]), hidden_input)
+        both = torch.cat([v, v_k])  # one product, and one backward
+        hidden_input = self.hidden_input(both)
+        free = self._free_energy(both, hidden_input)
         total = free[: len(v)].sum() - free[len(v) :].sum() * (len(v) / len(v_k))
         if self.config.sparsity_cost:
             total = total + len(v) * self.config.sparsity_cost * self._sparsity(hidden_input[: len(v)])

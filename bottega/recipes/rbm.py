@@ -109,6 +109,8 @@ PRESETS: dict[str, Preset] = {
         training=_TRAINING,
         run=train_rbm,
         data=DATA,
+        minutes=0.5,
+        expected="log p -22.9 nats a picture by AIS, on the embedded digits",
         not_offered=_NOT_OFFERED,
     ),
     "rbm-cd25": Preset(
@@ -117,6 +119,8 @@ PRESETS: dict[str, Preset] = {
         training=replace(_TRAINING, steps=24_000),
         run=train_rbm,
         data=DATA,
+        minutes=16.0,
+        expected="log p -86.4 nats a picture by AIS, on mnist",
         not_offered=_NOT_OFFERED,
     ),
     "rbm-pcd": Preset(
@@ -133,6 +137,8 @@ PRESETS: dict[str, Preset] = {
         training=replace(_TRAINING, learning_rate=0.002),
         run=train_rbm,
         data=DATA,
+        minutes=0.5,
+        expected="log p 2.5 nats a picture as a density, on the embedded digits",
         not_offered=_NOT_OFFERED,
     ),
 }
