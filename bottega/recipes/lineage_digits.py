@@ -141,7 +141,7 @@ def _nats(row: Row) -> str:
     """Log p and its standard error, each where there is one."""
     if "nats" not in row:
         return ""
-    return f"{row['nats']:.1f}" + (f" ± {row['error']:.1f}" if row["error"] else "")
+    return f"{row['nats']:.1f}" + (f" ± {row['error']:.1g}" if row["error"] else "")
 
 
 def _table(rows: dict[str, Row], judge: Row, held: Pictures) -> str:
