@@ -52,7 +52,7 @@ def _about(name: str, preset: Preset) -> str:
     """What the help of one preset begins with; its example runs as it stands."""
     data = preset.data.split()[0].rstrip(",;")
     budget = " --minutes 10" if isinstance(preset.training, type) else ""
-    base = " --model runs/bert-tiny" if hasattr(preset.training, "model") else ""
+    base = f" --model runs/{preset.base}" if preset.base else ""
     example = f"bottega train {name} --data {data} --out runs/{name}{base}{budget}"
     return f"{preset.about}\n\nExample: {example}"
 

@@ -234,5 +234,6 @@ PRESETS: dict[str, Preset] = {
         run=finetune_classifier,
         expected="76.3 % on SST-2's dev part, over four minutes of bert-tiny",
         data="embedded; sst2, trec, rte, cb; or a .jsonl, .tsv or .csv with a text and a label a line",
+        base="bert-tiny",
     ),
 }

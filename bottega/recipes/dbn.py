@@ -250,5 +250,6 @@ PRESETS: dict[str, Preset] = {
         run=finetune,
         data=DATA,
         not_offered=(*SHAPE, "layers", "classes"),
+        base="dbn",
     ),
 }

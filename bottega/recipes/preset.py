@@ -37,6 +37,8 @@ class Preset:
     expected: str = ""
     """What it then reaches, on which data; empty where it was not measured."""
     not_offered: tuple[str, ...] = ()
+    base: str = ""
+    """The preset whose run --model names, where it begins from one."""
 
     @property
     def resumes(self) -> bool:

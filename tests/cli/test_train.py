@@ -91,7 +91,7 @@ def test_wrong_arguments_are_one_line_and_exit_2(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["lda", "bert-classifier", "transformer-tiny", "modern-1m"])
+@pytest.mark.parametrize("name", ["lda", "bert-classifier", "dbn-classifier", "transformer-tiny"])
 def test_the_help_of_a_preset_has_its_own_example(name: str, capsys) -> None:
     with pytest.raises(SystemExit):
         run(["train", name, "--help"])
@@ -99,6 +99,7 @@ def test_the_help_of_a_preset_has_its_own_example(name: str, capsys) -> None:
     assert told.startswith(f"usage: bottega train {name} ") and f"--out runs/{name}" in told
     assert ("--data multi30k" in told) == (name == "transformer-tiny")
     assert ("--model runs/bert-tiny" in told) == (name == "bert-classifier")
+    assert ("--model runs/dbn" in told) == (name == "dbn-classifier")
 
 
 def test_list_shows_every_preset(capsys) -> None:
