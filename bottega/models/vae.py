@@ -201,15 +201,15 @@ class VAE(nn.Module):
         found, errors = [], []
         for weights in self._log_weights(pictures, samples, seed):
             found.append(weights.mean(-1))
-            errors.append(weights.var(-1, correction=0) / max(1, samples - 1))
+            errors.append(weights.var(-1) / samples)
         return self._likelihood(found, errors, "elbo")
 
     def _log_weights(
         self, pictures: Float[Tensor, "n channels height width"], samples: int, seed: int
     ) -> Iterator[Float[Tensor, "rows samples"]]:
         """log p(x, z) - log q(z|x) of `samples` codes a picture, for some pictures at a time."""
-        if samples < 1:
-            raise InputError(f"samples must be at least 1, not {samples}")
+        if samples < 2:  # one draw says nothing of its own error
+            raise InputError(f"samples must be at least 2, not {samples}")
         generator = torch.Generator().manual_seed(seed)
         for x in torch.split(self._checked(pictures), max(1, ROWS // samples)):
             mean, log_variance = (of_each[:, None] for of_each in self.posterior(x))

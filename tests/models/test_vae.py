@@ -157,7 +157,7 @@ def test_with_the_true_posterior_every_draw_tells_the_exact_marginal() -> None:
         covariance = (weight @ weight.T + math.exp(-2) * torch.eye(12)).double().numpy()
     normal = multivariate_normal(decoder.bias.detach().double().numpy(), covariance)
     exact = normal.logpdf(pictures.flatten(1).double().numpy())
-    np.testing.assert_allclose(model.score(pictures, 1).nats, exact, atol=1e-4)
+    np.testing.assert_allclose(model.score(pictures, 2).nats, exact, atol=1e-4)
     np.testing.assert_allclose(model.elbo(pictures, 3).nats, exact, atol=1e-4)
 
 
@@ -216,7 +216,7 @@ def test_bad_pictures_and_codes() -> None:
     with pytest.raises(InputError, match="n × 3, not 2 × 4"):
         model.decode(torch.zeros(2, 4))
     with pytest.raises(InputError, match="samples"):
-        model.score(binary(1), 0)
+        model.score(binary(1), 1)
 
 
 def test_bad_folders(tmp_path: Path) -> None:
