@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bottega.errors import InputError
 from bottega.plots.curves import COLOURS
 from bottega.plots.figure import save_figure
 from bottega.plots.topics_page import Topics, topic_map
@@ -31,4 +32,7 @@ def draw_topics(shown: Topics, out: Path) -> None:
         axes.annotate(name, place, ha="center", va="center", fontsize=6.5, linespacing=1.0)
     axes.set_axis_off()
     axes.margins(0.06)
-    save_figure(figure, out)
+    try:
+        save_figure(figure, out)
+    except InputError as error:
+        raise InputError(f"{error}, or a page, .html") from None

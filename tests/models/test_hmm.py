@@ -37,7 +37,7 @@ def test_forward_sums_over_all_paths_and_viterbi_finds_the_best(model: HMM) -> N
     assert model.score(SEQUENCE) == pytest.approx(math.log(sum(map(math.exp, nats))))
     path, best = model.decode(SEQUENCE)
     assert best == pytest.approx(max(nats))
-    assert tuple(path) == paths[int(np.argmax(nats))]
+    assert joint(model, tuple(path)) == pytest.approx(max(nats))  # two paths may be equally good
 
 
 def test_training_never_loses_likelihood_and_finds_the_states_that_made_the_text() -> None:
