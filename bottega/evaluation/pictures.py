@@ -19,8 +19,7 @@ def log_likelihood(model: ScoresPictures, pictures: Pictures) -> LogLikelihood:
 
     The binary ones are drawn from the grey values, the same way each time, as training draws them anew.
     """
-    found = model.score(binary(pictures))
-    return model.score(torch.from_numpy(pictures.floats())) if found.density else found
+    return model.score(torch.from_numpy(pictures.floats()) if model.scores_density else binary(pictures))
 
 
 def binary(pictures: Pictures) -> Tensor:

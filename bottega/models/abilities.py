@@ -90,6 +90,11 @@ class SamplesPictures(SeesPictures, Protocol):
 class ScoresPictures(SeesPictures, Protocol):
     """Says how probable pictures are."""
 
+    @property
+    def scores_density(self) -> bool:
+        """Whether that is a density of grey values, not the probability of pictures of zeros and ones."""
+        ...
+
     def score(self, pictures: Tensor) -> LogLikelihood:
         """Log p of each."""
         ...

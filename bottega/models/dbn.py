@@ -80,6 +80,11 @@ class DBN(nn.Module):
         return self.config.channels, self.config.height, self.config.width
 
     @property
+    def scores_density(self) -> bool:
+        """Log p is of pictures of zeros and ones."""
+        return False
+
+    @property
     def machines(self) -> list[RBM]:
         """The machines, the lowest first."""
         return list(self.rbms)  # type: ignore[arg-type]

@@ -101,6 +101,11 @@ class Mixture:
         """Channels, height, width."""
         return self.config.channels, self.config.height, self.config.width
 
+    @property
+    def scores_density(self) -> bool:
+        """Log p is of grey values."""
+        return True
+
     @classmethod
     def fit(
         cls,
@@ -150,7 +155,7 @@ class Mixture:
         nats = self.model.score_samples(z)
         if dimensions:
             nats -= 0.5 * (left_over / self.noise + dimensions * np.log(2 * np.pi * self.noise))
-        return LogLikelihood(nats, "exact", density=True)
+        return LogLikelihood(nats, "exact", density=self.scores_density)
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n channels height width"]:
         """Draw pictures: a Gaussian by its weight, and z from it; each pixel is its mean given z, in [0, 1].

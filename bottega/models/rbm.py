@@ -115,6 +115,11 @@ class RBM(nn.Module):
         """Channels, height and width of a picture."""
         return self.config.shape
 
+    @property
+    def scores_density(self) -> bool:
+        """Log p is of grey values where the pixels are Gaussian."""
+        return self.config.visible == "gaussian"
+
     # The model
 
     def hidden_input(self, v: Float[Tensor, "n pixels"]) -> Float[Tensor, "n hidden"]:
@@ -298,7 +303,7 @@ class RBM(nn.Module):
         with torch.no_grad():
             free = torch.cat([self.free_energy(rows) for rows in torch.split(v, ROWS)])
         nats = -free.double().cpu().numpy() - log_z.value
-        return LogLikelihood(nats, log_z.kind, log_z.error, density=self.config.visible == "gaussian")
+        return LogLikelihood(nats, log_z.kind, log_z.error, density=self.scores_density)
 
     @torch.no_grad()
     def pseudo_likelihood(self, pictures: Float[Tensor, "n channels height width"]) -> LogLikelihood:

@@ -111,6 +111,11 @@ class VAE(nn.Module):
         """Channels, height and width."""
         return self.config.shape
 
+    @property
+    def scores_density(self) -> bool:
+        """Log p is of grey values where the decoder is Gaussian."""
+        return self.config.decoder == "gaussian"
+
     def posterior(
         self, pictures: Float[Tensor, "n channels height width"]
     ) -> tuple[Float[Tensor, "n latent"], Float[Tensor, "n latent"]]:
@@ -248,4 +253,4 @@ class VAE(nn.Module):
         """Those of all pictures, with the standard error of their mean."""
         values, variance = torch.cat(nats).cpu().numpy(), torch.cat(variances)
         error = float(variance.sum().sqrt()) / len(values)
-        return LogLikelihood(values, kind, error, density=self.config.decoder == "gaussian")
+        return LogLikelihood(values, kind, error, density=self.scores_density)
