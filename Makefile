@@ -44,7 +44,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Installing torch and the rest into $(VENV); this takes some minutes, once."
 	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
 	$(PIP) setuptools
-	$(INSTALL) '.[serve]'
+	$(INSTALL) '.[serve,lineage]'
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
