@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bottega.errors import InputError
 from bottega.nn.attention_maps import recorded
 from bottega.nn.loss import IGNORE, Loss
-from bottega.nn.transformer import Block, BlockConfig
+from bottega.nn.transformer import Block, BlockConfig, hidden_matrices
 from bottega.text.wordpiece import WordPiece
 
 MODEL_TYPE = "bert"  # the folders are those of `transformers`
@@ -130,11 +130,7 @@ class _WithEncoder(nn.Module):
 
     def matrix_parameters(self) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
         """The hidden matrices, each with the rows of the maps that it stacks."""
-        for block in self.encoder.blocks:
-            assert isinstance(block, Block)
-            yield block.attn.qkv.weight, block.attn.sizes
-            for matrix in (block.attn.out.weight, block.mlp.up.weight, block.mlp.down.weight):
-                yield matrix, (len(matrix),)
+        yield from hidden_matrices(self.encoder.blocks)
 
     def compile_units(self) -> Iterator[nn.Module]:
         """The modules worth compiling one by one: the blocks are alike."""

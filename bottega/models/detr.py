@@ -24,8 +24,17 @@ from bottega.models.matching import SetWeights, set_loss
 from bottega.nn.attention_maps import recorded
 from bottega.nn.dropout import dropout
 from bottega.nn.loss import Loss
+from bottega.nn.picture_networks import check_pictures
 from bottega.nn.positions import sinusoidal
-from bottega.nn.transformer import MLP, Block, BlockConfig, CrossAttention, SelfAttention, make_norm
+from bottega.nn.transformer import (
+    MLP,
+    Block,
+    BlockConfig,
+    CrossAttention,
+    SelfAttention,
+    hidden_matrices,
+    make_norm,
+)
 
 MODEL_TYPE = "bottega-detr"
 PICTURES = 256  # that `detect` looks at together
@@ -236,7 +245,7 @@ class DETR(nn.Module):
         """
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold must be a probability, from 0 to 1, not {threshold}")
-        self._check(pictures)
+        check_pictures(pictures, self.picture_shape, "DETR")
         found = []
         for start in range(0, len(pictures), PICTURES):
             some = pictures[start : start + PICTURES].to(self.questions.device)
@@ -253,24 +262,15 @@ class DETR(nn.Module):
         self, pictures: Float[Tensor, "n channels height width"]
     ) -> Float[Tensor, "n query rows columns"]:
         """Where in the picture each query looks in the last decoder layer, over its heads; sums to 1."""
-        self._check(pictures)
+        check_pictures(pictures, self.picture_shape, "DETR")
         with recorded(self.decoder[-1]) as tables:
             self(pictures.to(self.questions.device))
         return tables[-1].mean(1).view(len(pictures), -1, *self.config.grid)
 
     def matrix_parameters(self) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
         """The hidden matrices, each with the rows of the maps that it stacks (as q, k, v)."""
-        width = self.config.n_embd
-        for block in [*self.encoder, *self.decoder]:
-            assert isinstance(block, Block | DecoderBlock)
-            yield block.attn.qkv.weight, block.attn.sizes
-            yield block.attn.out.weight, (width,)
-            if isinstance(block, DecoderBlock):
-                yield block.cross.q.weight, (width,)
-                yield block.cross.kv.weight, (width, width)
-                yield block.cross.out.weight, (width,)
-            yield block.mlp.up.weight, (self.config.n_inner,)
-            yield block.mlp.down.weight, (width,)
+        yield from hidden_matrices(self.encoder)
+        yield from hidden_matrices(self.decoder)
 
     def compile_units(self) -> Iterator[nn.Module]:
         """The modules worth compiling one by one: the layers of a stack are alike."""
@@ -289,15 +289,6 @@ class DETR(nn.Module):
     def from_pretrained(cls, path: str | Path) -> DETR:
         """Load a folder, for use; InputError where it is damaged or holds another kind of model."""
         return read_model(path, MODEL_TYPE, DETRConfig, cls)
-
-    def _check(self, pictures: Tensor) -> None:
-        if tuple(pictures.shape[1:]) != self.picture_shape:
-            expected, given = (" × ".join(map(str, s)) for s in (self.picture_shape, pictures.shape[1:]))
-            raise InputError(
-                f"the pictures are {given} (channels, height, width); this DETR takes {expected}"
-            )
-        if not bool(((pictures >= 0) & (pictures <= 1)).all()):
-            raise InputError("the pictures hold values that are no numbers in [0, 1]; divide bytes by 255")
 
 
 def grid_positions(rows: int, columns: int, width: int) -> Float[Tensor, "place width"]:

@@ -32,6 +32,7 @@ from bottega.nn.transformer import (
     KeysValues,
     Rotary,
     SelfAttention,
+    hidden_matrices,
     make_norm,
 )
 
@@ -282,17 +283,8 @@ class Transformer(nn.Module):
 
     def matrix_parameters(self) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
         """The hidden matrices, each with the rows of the maps that it stacks (as q, k, v)."""
-        width = self.config.n_embd
-        for block in [*self.encoder, *self.decoder]:
-            assert isinstance(block, Block | DecoderBlock)
-            yield block.attn.qkv.weight, block.attn.sizes
-            yield block.attn.out.weight, (width,)
-            if isinstance(block, DecoderBlock):
-                yield block.cross.q.weight, (width,)
-                yield block.cross.kv.weight, (width, width)
-                yield block.cross.out.weight, (width,)
-            yield block.mlp.up.weight, (self.config.n_inner,)
-            yield block.mlp.down.weight, (width,)
+        yield from hidden_matrices(self.encoder)
+        yield from hidden_matrices(self.decoder)
 
     def n_parameters(self) -> int:
         """All parameters, a shared matrix counted once."""

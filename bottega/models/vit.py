@@ -22,7 +22,7 @@ from bottega.errors import InputError
 from bottega.models.picture_classifier import classification_loss, in_batches, require_classes, require_shape
 from bottega.nn.attention_maps import recorded, rollout
 from bottega.nn.loss import Loss
-from bottega.nn.transformer import Block, BlockConfig
+from bottega.nn.transformer import Block, BlockConfig, hidden_matrices
 
 MODEL_TYPE = "vit"  # the folders are those of `transformers`
 
@@ -227,11 +227,7 @@ class ViT(nn.Module):
 
     def matrix_parameters(self) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
         """The hidden matrices, each with the rows of the maps that it stacks."""
-        for block in self.encoder.blocks:
-            assert isinstance(block, Block)
-            yield block.attn.qkv.weight, block.attn.sizes
-            for matrix in (block.attn.out.weight, block.mlp.up.weight, block.mlp.down.weight):
-                yield matrix, (len(matrix),)
+        yield from hidden_matrices(self.encoder.blocks)
 
     def compile_units(self) -> Iterator[nn.Module]:
         """The modules worth compiling one by one: the blocks are alike."""

@@ -7,6 +7,7 @@ and keys (Henry et al. 2020), SwiGLU (Shazeer 2020). GPT, BERT, ViT and the tran
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -227,3 +228,21 @@ class Block(nn.Module):
 
     def _drop(self, x: Tensor) -> Tensor:
         return dropout(x, self.dropout, self.training)
+
+
+def hidden_matrices(stack: nn.Module) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """The matrices of all attention and feed-forward layers in a stack, but for gated ones.
+
+    Each comes with the rows of the maps that it stacks, such as q, k and v.
+    """
+    for module in stack.modules():
+        if isinstance(module, SelfAttention):
+            yield module.qkv.weight, module.sizes
+            yield module.out.weight, (len(module.out.weight),)
+        elif isinstance(module, CrossAttention):
+            yield module.q.weight, (len(module.q.weight),)
+            yield module.kv.weight, (len(module.kv.weight) // 2,) * 2
+            yield module.out.weight, (len(module.out.weight),)
+        elif isinstance(module, MLP):
+            yield module.up.weight, (len(module.up.weight),)
+            yield module.down.weight, (len(module.down.weight),)
