@@ -32,7 +32,7 @@ def _show(model: Positional[str], out: Path, n: int = 8, objects: int = 4) -> No
     from bottega.data.scenes import SceneConfig
     from bottega.models.abilities import SegmentsPictures
     from bottega.plots.masks import draw_masks
-    from bottega.recipes.scenes import CLASSES
+    from bottega.recipes.segmentation import CLASSES
 
     require_count("n", n, 40)
     loaded = load_seeing(model)

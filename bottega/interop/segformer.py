@@ -48,7 +48,7 @@ BLOCK = {
     "mlp.down": ("mlp.dense2",),
 }
 DECODER = {"fuse": "linear_fuse", "norm": "batch_norm", "classifier": "classifier"}
-COUNTER = "num_batches_tracked"  # of batch norm, which nothing here reads
+COUNTER = "decode_head.batch_norm.num_batches_tracked"  # of theirs; ours counts none
 
 
 def config_from_huggingface(hf: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -113,32 +113,30 @@ def read_state(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
 
     Raises InputError naming what is missing, unknown or of another shape.
     """
-    shapes, read = read_stored(folder, re.compile(COUNTER))
+    shapes, read = read_stored(folder, re.compile(re.escape(COUNTER)))
     wanted: dict[str, Shape] = {}
     for ours, tensor in expected.items():
         for name, part in _split(ours, tensor):
             wanted[name] = tuple(part.shape)
-    wanted = {name: shape for name, shape in wanted.items() if not name.endswith(COUNTER)}
     try:
         compare_shapes(wanted, shapes, {name: name for name in shapes})
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
     stored = read()
     return {
-        ours: torch.zeros((), dtype=torch.long)
-        if ours.endswith(COUNTER)
-        else torch.cat([stored[name].float() for name, _ in _split(ours, tensor)])
+        ours: torch.cat([stored[name].float() for name, _ in _split(ours, tensor)])
         for ours, tensor in expected.items()
     }
 
 
 def state_to_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our tensors under the names of the published files; keys and values apart."""
-    return {
+    parts = {
         name: part.detach().clone().contiguous()
         for ours, tensor in state.items()
         for name, part in _split(ours, tensor)
     }
+    return parts | {COUNTER: torch.zeros((), dtype=torch.long)}
 
 
 def _split(ours: str, tensor: Tensor) -> list[tuple[str, Tensor]]:

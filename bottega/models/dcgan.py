@@ -29,11 +29,11 @@ from bottega.models.gan import (
     judging,
     made,
 )
+from bottega.nn.batch_norm import BatchNorm
 from bottega.nn.loss import Loss
 from bottega.nn.picture_networks import check_pictures
 
 SMALLEST = 4  # pixels a side at which the generator begins, as the paper's figure 1 (64 = 4 · 2⁴)
-MOMENTUM = 0.1  # of batch norm's running statistics
 KERNEL = 5  # with padding 2 and stride 2 it halves every size, rounding up
 
 
@@ -59,24 +59,6 @@ class DCGANConfig:
     def __post_init__(self) -> None:
         check_counts(self, "channels", "height", "width", "latent", "maps", "k")
         check_size(self.height, self.width)
-
-
-class BatchNorm(nn.Module):
-    """Batch norm (Ioffe & Szegedy 2015) whose statistics stay in fp32 whatever the maps are in."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, maps: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(maps)), nn.Parameter(torch.zeros(maps))
-        self.register_buffer("running_mean", torch.zeros(maps))
-        self.register_buffer("running_var", torch.ones(maps))
-
-    def forward(self, x: Float[Tensor, "n maps height width"]) -> Float[Tensor, "n maps height width"]:
-        """Each map over the batch at mean 0 and deviation 1, then scaled and shifted as it was learnt."""
-        weight, bias = self.weight.float(), self.bias.float()
-        return F.batch_norm(x, self.running_mean, self.running_var, weight, bias, self.training, MOMENTUM)
 
 
 class Generator(nn.Module):

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bottega.errors import InputError
+from bottega.nn.batch_norm import BatchNorm
 from bottega.nn.dropout import dropout
 from bottega.nn.loss import IGNORE, Loss
 from bottega.nn.transformer import BlockConfig, CrossAttention
@@ -182,7 +183,7 @@ class Decoder(nn.Module):
         self.dropout = config.dropout
         self.proj = nn.ModuleList(nn.Linear(below, width) for below in config.widths)
         self.fuse = nn.Conv2d(stages * width, width, 1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = BatchNorm(width)
         self.classifier = nn.Conv2d(width, config.n_class, 1)
 
     def forward(self, stages: Sequence[Tensor]) -> Float[Tensor, "batch classes rows columns"]:
@@ -198,14 +199,8 @@ class Decoder(nn.Module):
             F.interpolate(F.conv2d(proj(x).permute(0, 3, 1, 2), part), size, mode="bilinear")
             for x, proj, part in zip(stages, self.proj, parts, strict=True)
         ]
-        x = F.relu(self._normed(sum(fused[1:], fused[0])))
+        x = F.relu(self.norm(sum(fused[1:], fused[0])))
         return self.classifier(dropout(x, float(self.dropout), self.training))
-
-    def _normed(self, x: Tensor) -> Tensor:
-        """Batch norm whose weights and statistics are in fp32, whatever the maps are in."""
-        norm, running = self.norm, (self.norm.running_mean, self.norm.running_var)
-        weight, bias = norm.weight.float(), norm.bias.float()
-        return F.batch_norm(x, *running, weight, bias, self.training, norm.momentum or 0.0, norm.eps)
 
 
 class SegFormer(nn.Module):

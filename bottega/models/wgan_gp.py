@@ -17,9 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bottega.errors import InputError
-from bottega.models.dcgan import BatchNorm, Discriminator, Generator, check_size, init_weights
+from bottega.models.dcgan import Discriminator, Generator, check_size, init_weights
 from bottega.models.folders import read_model, write_model
 from bottega.models.gan import Batch, Optimizes, check_counts, drawn, judging, made
+from bottega.nn.batch_norm import BatchNorm
 from bottega.nn.loss import Loss
 from bottega.nn.picture_networks import check_pictures
 

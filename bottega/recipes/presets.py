@@ -15,7 +15,7 @@ from bottega.recipes import (
     picture_classifiers,
     rbm,
     recurrent,
-    scenes,
+    segmentation,
     sentence_encoder,
     topics,
     translation,
@@ -42,7 +42,7 @@ FAMILIES: dict[str, dict[str, Preset]] = {
     "autoencoders": autoencoders.PRESETS,
     "variational autoencoders": vae.PRESETS,
     "detectors": detection.PRESETS,
-    "segmenters": scenes.PRESETS,
+    "segmenters": segmentation.PRESETS,
 }
 PRESETS: dict[str, Preset] = {name: one for family in FAMILIES.values() for name, one in family.items()}
 

@@ -1,31 +1,30 @@
-"""SegFormer as a preset: it learns from scenes drawn while it learns, and is measured by mean IoU."""
+"""What models of drawn scenes share on their way: the scenes, the loop, a measure, pictures to look at."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bottega.data.disk import disk_errors
 from bottega.data.scene_batches import SceneBatches
-from bottega.data.scenes import SHAPES, SceneConfig
+from bottega.data.scenes import SceneConfig
 from bottega.errors import InputError
-from bottega.evaluation.segmentation import measure_segmentation
-from bottega.models.segformer import SegFormer, SegFormerConfig
-from bottega.plots.masks import draw_masks
-from bottega.recipes.preset import Preset
 from bottega.training.config import TrainingConfig
+from bottega.training.context import Batch
 from bottega.training.distributed import local_device, world_from_environment
 from bottega.training.events import Listener
-from bottega.training.loop import Sample, train
+from bottega.training.loop import train
 from bottega.training.validation import HeldOut
 
+DATA = "scenes (embedded means the same): shapes drawn while it learns"
+NOT_OFFERED = ("channels", "height", "width", "n_class")  # they follow from the scenes
 SCENES = ("scenes", "embedded")  # two words for the one source
-CLASSES = ("background", *SHAPES)  # of a pixel, in the order of the masks' numbers
 VALIDATED, MEASURED = 500, 2000  # held-out scenes during the run, and at its end
 SHOWN = 8
 _ROWS = 100
@@ -46,97 +45,59 @@ class SceneTraining(TrainingConfig):
         return SceneConfig(self.size, self.min_objects, self.max_objects)
 
 
-def train_segformer(
-    shape: SegFormerConfig,
+@dataclass(frozen=True)
+class SceneTask:
+    """What a model does with scenes: by what it is measured, and how its work is drawn."""
+
+    metric: str
+    """The name of the measure, `mean IoU`."""
+    classes: Sequence[str]
+    measure: Callable[[Any, Iterable[Batch]], tuple[float, Sequence[float]]]
+    """From a model and batches of scenes: the measure over all, and that of each class."""
+    draw: Callable[[Any, Batch, Path], None]
+    """Draw a model's work on a batch into a file."""
+
+
+def train_on_scenes(
+    task: SceneTask,
+    make: Callable[[], nn.Module],
     data: tuple[str, ...],
     out: Path,
     training: SceneTraining,
     on_event: Listener | None,
 ) -> str:
-    """Train a SegFormer on drawn scenes, with mean IoU at each validation and at the end.
+    """Train what `make` makes on scenes drawn as they are asked for, and say what it reaches at the end.
 
-    Held-out scenes with what it takes their pixels for go to `out/samples`. Raises what `train` raises, and
-    InputError where `data` is anything else.
+    Held-out scenes are measured at each validation, and the first of them drawn into `out/samples`. Raises
+    what `train` raises, and InputError where `data` is anything else than scenes.
     """
     if world_from_environment().size > 1:
-        raise InputError("SegFormer is trained by one process here; start it without torchrun")
+        raise InputError("models of scenes are trained by one process here; start it without torchrun")
     if len(data) != 1 or data[0] not in SCENES:
-        words = " or ".join(SCENES)
-        raise InputError(f"--data {' '.join(data)}: SegFormer learns from drawn scenes; give {words}")
-    scenes = training.scenes
-    batches = SceneBatches(scenes, training.batch_size, training.seed)
-    shape = replace(shape, channels=3, height=scenes.size, width=scenes.size, n_class=len(CLASSES))
+        raise InputError(
+            f"--data {' '.join(data)}: this model learns from drawn scenes; give {' or '.join(SCENES)}"
+        )
+    batches = SceneBatches(training.scenes, training.batch_size, training.seed)
     torch.manual_seed(training.seed)
     with local_device():
-        model = SegFormer(shape, CLASSES)
+        model = make()
     held_out = partial(batches.in_order, VALIDATED, _ROWS)
     nats = HeldOut(held_out)
+    shown = next(batches.in_order(SHOWN, SHOWN))
+    key = task.metric.lower().replace(" ", "_")
 
     def validate(model: nn.Module) -> dict[str, float]:
-        assert isinstance(model, SegFormer)
-        return {**nats(model), "mean_iou": measure_segmentation(model, held_out()).mean_iou}
-
-    result = train(
-        model,
-        batches,
-        out,
-        training,
-        validation=validate,
-        sample=_gallery(out, next(batches.in_order(SHOWN, SHOWN))),
-        on_event=on_event,
-    )
-    reached = measure_segmentation(model.eval(), batches.in_order(MEASURED, _ROWS))
-    of_class = ", ".join(f"{name} {value:.3f}" for name, value in zip(CLASSES, reached.iou, strict=True))
-    line = f"{result.checkpoint}: {result.step:,} steps, {result.step * training.batch_size:,} scenes"
-    return f"{line}; mean IoU {reached.mean_iou:.4f} on {MEASURED:,} held-out scenes ({of_class})"
-
-
-def _gallery(out: Path, batch: Mapping[str, Tensor]) -> Sample:
-    """What draws the first held-out scenes into `out/samples/step-N.png`."""
+        return {**nats(model), key: task.measure(model, held_out())[0]}
 
     def draw(model: nn.Module, step: int) -> str:
-        assert isinstance(model, SegFormer)
         file = out / "samples" / f"step-{step:06d}.png"
-        guess = model.segment(batch["pictures"]).numpy()
         with disk_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            draw_masks(batch["pictures"].numpy(), batch["masks"].numpy(), guess, model.classes, file)
+            task.draw(model, shown, file)
         return f"drawn: {file}"
 
-    return draw
-
-
-_NOT_OFFERED = ("channels", "height", "width", "n_class")
-
-PRESETS: dict[str, Preset] = {
-    "segformer-tiny": Preset(
-        about="SegFormer of 3 stages, 32 to 96 wide, for drawn scenes",
-        shape=SegFormerConfig(
-            widths=(32, 64, 96),
-            depths=(2, 2, 2),
-            heads=(1, 2, 4),
-            patches=(7, 3, 3),
-            strides=(4, 2, 2),
-            reductions=(4, 2, 1),
-            mlp_ratios=(2, 2, 4),
-            decoder_width=64,
-            dropout=0.0,
-        ),
-        training=SceneTraining(steps=1500, batch_size=32, weight_decay=0.01),
-        run=train_segformer,
-        data="scenes (embedded means the same): shapes drawn while it learns",
-        minutes=2.0,
-        expected="mean IoU 0.94 on held-out scenes",
-        not_offered=_NOT_OFFERED,
-    ),
-    "segformer-b0": Preset(
-        about="SegFormer-B0 of the paper: 4 stages, 32 to 256 wide, here on drawn scenes",
-        shape=SegFormerConfig(),
-        training=SceneTraining(
-            steps=160_000, batch_size=16, optimizer="adamw", learning_rate=6e-5, weight_decay=0.01, size=512
-        ),
-        run=train_segformer,
-        data="scenes (embedded means the same): shapes drawn while it learns",
-        not_offered=_NOT_OFFERED,
-    ),
-}
+    result = train(model, batches, out, training, validation=validate, sample=draw, on_event=on_event)
+    reached, of_class = task.measure(model.eval(), batches.in_order(MEASURED, _ROWS))
+    each = ", ".join(f"{name} {value:.3f}" for name, value in zip(task.classes, of_class, strict=True))
+    line = f"{result.checkpoint}: {result.step:,} steps, {result.step * training.batch_size:,} scenes"
+    return f"{line}; {task.metric} {reached:.4f} on {MEASURED:,} held-out scenes ({each})"

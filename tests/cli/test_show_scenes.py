@@ -16,7 +16,7 @@ from bottega.errors import InputError
 from bottega.models.segformer import SegFormer
 from bottega.plots.masks import palette
 from bottega.recipes.presets import find
-from bottega.recipes.scenes import CLASSES
+from bottega.recipes.segmentation import CLASSES
 
 SHAPE = replace(find("segformer-tiny").shape, height=16, width=16, n_class=len(CLASSES))
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from bottega.errors import InputError
-from bottega.models.dcgan import DCGAN, BatchNorm, DCGANConfig, halved
+from bottega.models.dcgan import DCGAN, DCGANConfig, halved
 from bottega.models.load import load
+from bottega.nn.batch_norm import BatchNorm
 from bottega.training.config import TrainingConfig
 from bottega.training.context import Context
 from bottega.training.distributed import World

@@ -11,7 +11,7 @@ from PIL import Image
 from bottega.errors import InputError
 from bottega.models.detr import DETR, DETRConfig
 from bottega.models.load import load
-from bottega.recipes import detection
+from bottega.recipes import scenes
 from bottega.recipes.detection import train_detr
 from bottega.recipes.scenes import SceneTraining
 
@@ -20,8 +20,8 @@ TRAINING = SceneTraining(steps=3, batch_size=4, size=16, precision="fp32", valid
 
 
 def test_a_run_from_scenes_to_average_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detection, "VALIDATED", 12)
-    monkeypatch.setattr(detection, "MEASURED", 20)
+    monkeypatch.setattr(scenes, "VALIDATED", 12)
+    monkeypatch.setattr(scenes, "MEASURED", 20)
     out = tmp_path / "run"
     line = train_detr(SHAPE, ("scenes",), out, TRAINING, None)
     assert line.startswith(f"{out / 'step-3'}: 3 steps, 12 scenes; AP50 0.") and "circle" in line
@@ -35,7 +35,7 @@ def test_a_run_from_scenes_to_average_precision(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_it_cannot_learn_from_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--data scenes, not 'mnist'"):
+    with pytest.raises(InputError, match="--data mnist: this model learns from drawn scenes; give scenes"):
         train_detr(SHAPE, ("mnist",), tmp_path, TRAINING, None)
     with pytest.raises(InputError, match="4 queries cannot find 5 objects"):
         train_detr(SHAPE, ("scenes",), tmp_path, replace(TRAINING, max_objects=5), None)

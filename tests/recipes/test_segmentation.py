@@ -13,7 +13,8 @@ from bottega.errors import InputError
 from bottega.models.load import load
 from bottega.recipes import scenes
 from bottega.recipes.presets import find
-from bottega.recipes.scenes import SceneTraining, train_segformer
+from bottega.recipes.scenes import SceneTraining
+from bottega.recipes.segmentation import train_segformer
 
 PRESET = find("segformer-tiny")
 QUICK = SceneTraining(
