@@ -25,7 +25,9 @@ from bottega.nn.picture_networks import Kind, PictureShape, check_pictures, deco
 
 MODEL_TYPE = "bottega-vae"
 SAMPLES = 5000  # of a code for log p(x) by importance, as Burda et al. took
-ROWS = 2500  # codes that are decoded at a time: their pictures stay near the processor
+ROWS = (
+    1000  # codes decoded at a time: their pictures are taken from the heap, larger ones anew from the system
+)
 LOG_2PI = math.log(2 * math.pi)
 
 
