@@ -15,6 +15,7 @@ from bottega.cli import run
 from bottega.data.picture_files import save_picture
 from bottega.data.pictures import open_pictures
 from bottega.errors import InputError
+from bottega.evaluation.frechet import fid
 from bottega.models.cnn import CNN, CNNConfig
 from bottega.models.gan import GAN, GANConfig
 from bottega.models.gpt import GPT, GPTConfig
@@ -204,6 +205,18 @@ def test_likelihoods_are_printed_with_their_kind(ask: Callable[..., str], models
     assert rows["vae"]["nats"] < 0 and rows["vae"]["pictures"] == 20
     table = ask("eval @mixture @vae --pictures embedded --limit 20")
     assert "exact, grey values" in table and "importance, binary pictures" in table
+
+
+def test_samples_are_compared_in_the_features_of_a_classifier(ask: Callable[..., str], models: Path) -> None:
+    told = ask("eval @gan @mixture --pictures embedded --features @cnn --limit 60 --json")
+    rows = {Path(row["model"]).name: row for row in map(json.loads, told.splitlines())}
+    held, judge = open_pictures(["embedded"])[1].floats(slice(60)), load(models / "cnn")
+    drawn = load(models / "gan").sample(60)
+    real, made = (judge.embed(some).numpy(force=True) for some in (torch.from_numpy(held), drawn))
+    assert rows["gan"]["drawn"] == 60 and rows["gan"]["fid"] == pytest.approx(fid(real, made))
+    assert rows["gan"]["kid_error"] > 0 and "nats" not in rows["gan"] and "nats" in rows["mixture"]
+    table = ask("eval @gan --pictures embedded --features @cnn --limit 60")
+    assert "FID" in table and f"in the features of {models / 'cnn'}, and compare with no others" in table
 
 
 def test_a_classifier_is_measured_and_labels_files(
