@@ -13,7 +13,8 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, PositionalMe
 if TYPE_CHECKING:
     from bottega.data.documents import Document
     from bottega.evaluation.harness import TaskResult
-    from bottega.evaluation.scoring import Score
+    from bottega.evaluation.scoring import LanguageModel, Score
+    from bottega.text.tokenizer import Tokenizer
 
 DESCRIPTION = """Bits per byte of one or more models on the same text, the ends of its documents counted;
 or their results in tasks of lm-eval; or how often classifiers are right on labelled texts; or
@@ -43,9 +44,9 @@ def _eval(
     pairs: tuple[str, ...] = (),
     pictures: str | None = None,
     features: str | None = None,
-    split: Literal["val", "test"] = "test",
-    beam: int = 5,
-    length_penalty: float = 1.0,
+    split: Literal["val", "test"] | None = None,
+    beam: int | None = None,
+    length_penalty: float | None = None,
     shots: int | None = None,
     include_path: Path | None = None,
     limit: int | None = None,
@@ -66,18 +67,15 @@ def _eval(
             pictures are measured on.
         features: with --pictures, a classifier of pictures in whose features samples are compared with what
             was held out, by FID and KID.
-        split: with --pairs, val or test.
-        beam: with --pairs, how many hypotheses the search keeps.
-        length_penalty: with --pairs, the power of the length that log-probabilities are divided by.
+        split: with --pairs, val or test; test if not given.
+        beam: with --pairs, how many hypotheses the search keeps; 5 if not given.
+        length_penalty: with --pairs, the power of the length that log-probabilities are divided by; 1 if not
+            given.
         shots: with --tasks, how many examples go before each question; as the task says by default.
         include_path: with --tasks, a folder with YAML files of further tasks.
         limit: with --tasks, ask only the first so many samples of each; with --pictures, the first so many.
         json_: print one JSON object a model, line by line; one a length with --fim, one a task with --tasks.
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    from bottega.data.documents import read_documents
     from bottega.errors import InputError
 
     if not models:
@@ -95,6 +93,8 @@ def _eval(
         raise InputError("--shots, --limit and --include-path go with --tasks, --limit with --pictures too")
     if features is not None and pictures is None:
         raise InputError("--features goes with --pictures")
+    if (split, beam, length_penalty) != (None, None, None) and not pairs:
+        raise InputError("--split, --beam and --length-penalty go with --pairs")
     if pictures is not None:
         from bottega.cli.eval_pictures import evaluate_pictures
 
@@ -106,13 +106,26 @@ def _eval(
     if pairs:
         from bottega.cli.eval_pairs import evaluate_translators
 
-        evaluate_translators(models, pairs, split, beam, length_penalty, json_)
+        search = 5 if beam is None else beam, 1.0 if length_penalty is None else length_penalty
+        evaluate_translators(models, pairs, split or "test", *search, json_)
         return
-    documents = list(read_documents(data, text_field))
     if fim:
-        _fill_in(models, [document.text for document in documents], json_)
-        return
-    scores = {model: _score(model, documents) for model in models}
+        _fill_in(models, data, text_field, json_)
+    else:
+        _predict(models, data, text_field, json_)
+
+
+def _predict(models: tuple[str, ...], data: tuple[str, ...], text_field: str, json_: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bottega.data.documents import read_documents
+    from bottega.evaluation.scoring import language_model
+    from bottega.models.load import load_tokenizer
+
+    loaded = {name: (language_model(name), load_tokenizer(name)) for name in models}
+    documents = list(read_documents(data, text_field))
+    scores = {name: _score(name, *one, documents) for name, one in loaded.items()}
     if json_:
         for model, score in scores.items():
             values = {"bits_per_byte": score.bits_per_byte, "perplexity": score.perplexity}
@@ -126,6 +139,19 @@ def _eval(
     console = Console()
     console.print(table)
     console.print(f"\n{len(documents):,} documents, {next(iter(scores.values())).bytes:,} bytes")
+
+
+def _score(name: str, model: LanguageModel, tokenizer: Tokenizer, documents: list[Document]) -> Score:
+    from rich.console import Console
+    from rich.progress import track
+
+    from bottega.evaluation.scoring import Score, score_text
+
+    console = Console(stderr=True)
+    total = Score(0.0, 0, 0)
+    for document in track(documents, name, console=console, transient=True, disable=not console.is_terminal):
+        total += score_text(model, tokenizer, document.text, whole=True)
+    return total
 
 
 def _classify(models: tuple[str, ...], data: str, json_: bool) -> None:
@@ -150,24 +176,28 @@ def _classify(models: tuple[str, ...], data: str, json_: bool) -> None:
         Console().print(table)
 
 
-def _fill_in(models: tuple[str, ...], texts: list[str], json_: bool) -> None:
+def _fill_in(models: tuple[str, ...], data: tuple[str, ...], text_field: str, json_: bool) -> None:
     from dataclasses import asdict
 
     from rich.console import Console
     from rich.table import Table
 
+    from bottega.data.documents import read_documents
     from bottega.errors import InputError
     from bottega.evaluation.insertion import score_middles
     from bottega.models.gpt import GPT
     from bottega.models.load import load, load_tokenizer
 
+    loaded = {}
+    for name in models:
+        loaded[name] = load(name), load_tokenizer(name)
+        if not isinstance(loaded[name][0], GPT):
+            raise InputError(f"{name}: only a GPT can fill in the middle")
+    texts = [document.text for document in read_documents(data, text_field)]
     columns = ("model", "characters", "bits per byte", "without the suffix", "saved")
     table = Table(*columns, box=None, pad_edge=False)
-    for name in models:
-        model = load(name)
-        if not isinstance(model, GPT):
-            raise InputError(f"{name}: only a GPT can fill in the middle")
-        for score in score_middles(model, load_tokenizer(name), texts):
+    for name, (model, tokenizer) in loaded.items():
+        for score in score_middles(model, tokenizer, texts):
             if json_:
                 print(json.dumps({"model": name, **asdict(score)}))
             bits = f"{score.with_suffix:.4f}", f"{score.without_suffix:.4f}", f"{score.saving:.1%}"
@@ -234,18 +264,3 @@ def _evaluate(
         raise InputError(f"{model}: lm-eval's tasks need a GPT; score other models on a text with --data")
     harness = Harness(loaded, load_tokenizer(model))
     return evaluate(harness, tasks, shots=shots, limit=limit, folder=folder)
-
-
-def _score(model: str, documents: list[Document]) -> Score:
-    from rich.console import Console
-    from rich.progress import track
-
-    from bottega.evaluation.scoring import Score, language_model, score_text
-    from bottega.models.load import load_tokenizer
-
-    loaded, tokenizer = language_model(model), load_tokenizer(model)
-    console = Console(stderr=True)
-    total = Score(0.0, 0, 0)
-    for document in track(documents, model, console=console, transient=True, disable=not console.is_terminal):
-        total += score_text(loaded, tokenizer, document.text, whole=True)
-    return total

@@ -60,14 +60,14 @@ def train_translator(
 ) -> str:
     """Train the translator that `shape` describes (a `Translator`) on the pairs of `data`; see `read_pairs`.
 
-    Pairs that give fewer tokens than the shape has make a smaller vocabulary. `left_out` are source sentences
-    that are not trained on, nor what nearly equals them. Returns a line on what came of it. Raises what
-    `read_pairs`, `encode_pairs` and `train` raise.
+    Pairs that give fewer tokens than the shape has make a smaller vocabulary. `left_out` are sentences that
+    neither side of a pair that is trained on equals, nor nearly equals. Returns a line on what came of
+    it. Raises what `read_pairs`, `encode_pairs` and `train` raise.
     """
     pairs = read_pairs(data, shape.source_language, shape.target_language, "train")
     held_out = read_pairs(data, shape.source_language, shape.target_language, "val")
     is_near = near(left_out)
-    taught = pairs.where(lambda source, _: not is_near(source)) if left_out else pairs
+    taught = pairs.where(lambda *sides: not any(map(is_near, sides))) if left_out else pairs
     tokenizer = Tokenizer.train(
         chain(taught.source, taught.target), shape.vocab_size, special_tokens=SPECIAL_TOKENS, exact=False
     )

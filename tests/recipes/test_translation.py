@@ -66,17 +66,20 @@ def test_what_is_saved_translates(tmp_path: Path) -> None:
         assert model.next(torch.tensor([config.bos]), state).shape == (1, 300)
 
 
-def test_pairs_left_out_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("languages", [("fr", "en"), ("en", "fr")])
+def test_pairs_left_out_are_told(languages: tuple[str, str], tmp_path: Path) -> None:
     pairs = [(f"Je vois {i} chats.", f"I see {i} cats.") for i in range(300)]
     pairs += [("Je suis étudiante.", "I am a student."), ("long " * 80, "long " * 80), ("", "nothing")]
-    (tmp_path / "p.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in pairs))
+    order = 1 if languages[0] == "fr" else -1
+    (tmp_path / "p.tsv").write_text("".join("\t".join(pair[::order]) + "\n" for pair in pairs))
     told: list[str] = []
 
     def listen(event: Event) -> None:
         if isinstance(event, Notice):
             told.append(event.text)
 
-    shape = replace(SMALL, source_language="fr", target_language="en", vocab_size=270, context_length=40)
+    source, target = languages
+    shape = replace(SMALL, source_language=source, target_language=target, vocab_size=270, context_length=40)
     job = PRESETS["transformer-french"].run
     job(shape, (f"{tmp_path}/p.tsv",), tmp_path / "run", replace(SIX, steps=1), listen)
     assert "1 with an empty side, 1 near a sentence of the test, 1 too long for the context" in told[0]
