@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from bottega.errors import InputError
 from bottega.models.folders import read_model, write_model
+from bottega.nn.batch_norm import BatchNorm
 from bottega.nn.loss import Loss
 from bottega.nn.picture_networks import check_pictures
 
@@ -114,33 +115,38 @@ def fool(model: Players, saturating: bool, batch: Batch) -> Loss:
 
 
 class Dense(nn.Module):
-    """Linear layers with leaky rectifiers between them, and dropout behind each of these."""
+    """Linear layers with leaky rectifiers between them; each has batch norm before it, if asked, and dropout
+    behind it."""
 
-    def __init__(self, sizes: list[int], dropout: int | float = 0.0) -> None:
+    def __init__(self, sizes: list[int], dropout: int | float = 0.0, norm: bool = False) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
+        self.norms = nn.ModuleList(BatchNorm(size) if norm else nn.Identity() for size in sizes[1:-1])
         self.dropout = dropout
 
     def forward(self, x: Float[Tensor, "n before"]) -> Float[Tensor, "n after"]:
         """What the last layer gives, before any squashing."""
         x = x.to(next(self.parameters()).dtype)
         *hidden, last = self.layers
-        for layer in hidden:
-            x = F.dropout(F.leaky_relu(layer(x), 0.2), self.dropout, self.training)
+        for layer, norm in zip(hidden, self.norms, strict=True):
+            x = F.dropout(F.leaky_relu(norm(layer(x)), 0.2), self.dropout, self.training)
         return last(x)
 
 
 class Generator(nn.Module):
-    """From noise to pictures; a sigmoid keeps every pixel in [0, 1]."""
+    """From noise to pictures in [-1, 1].
+
+    The paper's has a sigmoid and no batch norm; so made, it soon drew one and the same stroke here.
+    """
 
     def __init__(self, latent: int, hidden: int, n_layer: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.shape = shape
-        self.network = Dense([latent, *[hidden] * n_layer, shape[0] * shape[1] * shape[2]])
+        self.network = Dense([latent, *[hidden] * n_layer, shape[0] * shape[1] * shape[2]], norm=True)
 
     def forward(self, z: Float[Tensor, "n latent"]) -> Float[Tensor, "n channels height width"]:
         """One picture for each z."""
-        return self.network(z).sigmoid().view(-1, *self.shape)
+        return self.network(z).tanh().view(-1, *self.shape)
 
 
 class Discriminator(nn.Module):
@@ -209,17 +215,18 @@ class GAN(nn.Module):
 
     def step(self, batch: Batch, ctx: Optimizes) -> Loss:
         """One iteration of algorithm 1; raises InputError where the pictures are not of the model's shape."""
-        pictures = check_pictures(batch["pictures"], self.picture_shape)
+        pictures = 2 * check_pictures(batch["pictures"], self.picture_shape) - 1
         return algorithm_1(self, pictures, ctx, self.config.k, self.config.saturating)
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n channels height width"]:
         """Pictures in [0, 1]; the same seed gives the same."""
-        return made(self.generator, drawn(n, self.config.latent, seed))
+        return (made(self.generator, drawn(n, self.config.latent, seed)) + 1) / 2
 
     def realness(self, pictures: Float[Tensor, "n channels height width"]) -> Float[Tensor, " n"]:
         """D(x): with which probability each picture is real."""
         with judging(self.discriminator):
-            return self.discriminator(check_pictures(pictures, self.picture_shape)).float().sigmoid()
+            pictures = 2 * check_pictures(pictures, self.picture_shape) - 1
+            return self.discriminator(pictures).float().sigmoid()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors."""

@@ -1,4 +1,4 @@
-"""Batch norm (Ioffe & Szegedy 2015) of maps that may be in bf16."""
+"""Batch norm (Ioffe & Szegedy 2015) of maps, or of single numbers, that may be in bf16."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(maps))
         self.register_buffer("running_var", torch.ones(maps))
 
-    def forward(self, x: Float[Tensor, "n maps height width"]) -> Float[Tensor, "n maps height width"]:
+    def forward(self, x: Float[Tensor, "n maps *sides"]) -> Float[Tensor, "n maps *sides"]:
         """Each map over the batch at mean 0 and deviation 1, then scaled and shifted as it was learnt."""
         weight, bias = self.weight.float(), self.bias.float()
-        return F.batch_norm(x, self.running_mean, self.running_var, weight, bias, self.training, MOMENTUM)
+        # A single number has no deviation: the running statistics stand in.
+        by_batch = self.training and x.numel() > x.shape[1]
+        return F.batch_norm(x, self.running_mean, self.running_var, weight, bias, by_batch, MOMENTUM)

@@ -176,7 +176,7 @@ PRESETS: dict[str, Preset] = {
     "gan": Preset(
         about="a GAN of dense networks over pictures, as the paper's on MNIST",
         shape=GANConfig(),
-        training=replace(_PICTURES, steps=8_000),
+        training=replace(_PICTURES, steps=15_000),
         run=train_on_pictures,
         data=DATA,
         not_offered=SHAPE,

@@ -60,18 +60,6 @@ def test_weights_begin_at_a_deviation_of_2_hundredths() -> None:
             assert float(tensor.detach().mean()) == pytest.approx(1.0, abs=0.02), name
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_is_torchs_own(training: bool) -> None:
-    torch.manual_seed(0)
-    ours, theirs = BatchNorm(3).train(training), nn.BatchNorm2d(3).train(training)
-    assert [*ours.state_dict()] == ["weight", "bias", "running_mean", "running_var"]
-    for _ in range(3):
-        x = 2 * torch.randn(5, 3, 4, 4) + 1
-        assert torch.equal(ours(x), theirs(x))
-    assert torch.equal(ours.running_mean, theirs.running_mean)
-    assert torch.equal(ours.running_var, theirs.running_var)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_it_steps_in_both_precisions_with_statistics_in_fp32(precision: str) -> None:
     torch.manual_seed(0)
