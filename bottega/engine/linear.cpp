@@ -62,6 +62,13 @@ INLINE float as_float(int32_t x) {
   return v;
 }
 
+// The weights of a step. While a tile of several rows works on them, those of the next panel are on their way.
+template <int R, int C> INLINE void load_words(const int32_t *w, long next, I (&words)[C]) {
+  for (int c = 0; c < C; c++) words[c] = load(w + c * LANES);
+  if constexpr (R > 3)
+    for (int c = 0; c < C; c++) __builtin_prefetch(w + next + c * LANES, 0, 2);
+}
+
 template <Kind kind, int R, int C>
 INLINE void sums(const Inputs &in, const int32_t *x, long row, const Weights &weights, long panel, int column,
                  F (&total)[R][C]) {
@@ -71,7 +78,7 @@ INLINE void sums(const Inputs &in, const int32_t *x, long row, const Weights &we
   } else if constexpr (kind == BF16) {
     for (long k = 0; k < weights.steps; k++) {
       I words[C];
-      for (int c = 0; c < C; c++) words[c] = load(w + k * PANEL + c * LANES);
+      load_words<R, C>(w + k * PANEL, weights.steps * PANEL, words);
       for (int r = 0; r < R; r++)
         for (int c = 0; c < C; c++) total[r][c] = dot_pair(total[r][c], words[c], x[r * in.stride + k]);
     }
@@ -83,7 +90,7 @@ INLINE void sums(const Inputs &in, const int32_t *x, long row, const Weights &we
         for (int c = 0; c < C; c++) acc[r][c] = splat(in.offsets[(row + r) * in.groups + g]);
       for (long k = g * inner; k < (g + 1) * inner; k++) {
         I words[C];
-        for (int c = 0; c < C; c++) words[c] = load(w + k * PANEL + c * LANES);
+        load_words<R, C>(w + k * PANEL, weights.steps * PANEL, words);
         if constexpr (kind == INT8) {
           for (int r = 0; r < R; r++)
             for (int c = 0; c < C; c++) acc[r][c] = dot_bytes(acc[r][c], words[c], x[r * in.stride + k]);
