@@ -97,7 +97,7 @@ class RBM(nn.Module):
         # The biases of the machine without hidden units, from which annealing starts.
         self.register_buffer("base", torch.zeros(config.pixels))
         if config.persistent:
-            self.register_buffer("chains", torch.zeros(config.n_chains, config.n_hidden))
+            self.register_buffer("chains", torch.zeros(config.n_chains, config.pixels))
 
     @torch.no_grad()
     def begin_from(self, mean: Float[Tensor, "channels height width"]) -> None:
@@ -108,7 +108,7 @@ class RBM(nn.Module):
         self.base.copy_(mean)
         self.visible_bias.copy_(mean)
         if self.config.persistent:
-            self.chains.copy_(bernoulli(self.hidden_input(self.noise(len(self.chains)))))
+            self.chains.copy_(self.noise(len(self.chains)))
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:
@@ -207,8 +207,6 @@ class RBM(nn.Module):
         v_k = self._negative(v)
         both = torch.cat([v, v_k])  # one product, and one backward
         hidden_input = self.hidden_input(both)
-        if self.config.persistent and self.training:
-            self.chains.copy_(bernoulli(hidden_input[len(v) :].detach()))
         free = self._free_energy(both, hidden_input)
         total = free[: len(v)].sum() - free[len(v) :].sum() * (len(v) / len(v_k))
         if self.config.sparsity_cost:
@@ -216,15 +214,17 @@ class RBM(nn.Module):
         return Loss(total, torch.tensor(len(v), device=v.device))
 
     def _negative(self, v: Tensor) -> Tensor:
-        """What the data is compared with: v_k, or what the chains draw after k steps more.
+        """What the data is compared with: v_k, or the chains after k more steps.
 
-        Chains rest in hidden units: these follow from the product that the loss takes of v_k anyway.
+        Chains rest in pixels. Resting in hidden units they would need a product less, but learnt worse
+        (docs/notebook.md).
         """
         if not self.config.persistent:
             return self.gibbs(v, self.config.k)
-        with torch.no_grad():
-            drawn = self.draw(self.visible_input(self.chains.to(v.dtype)))
-        return self.gibbs(drawn, self.config.k - 1)
+        chains = self.gibbs(self.chains.to(v.dtype), self.config.k)
+        if self.training:
+            self.chains.copy_(chains)
+        return chains
 
     def _sparsity(self, hidden_input: Tensor) -> Tensor:
         """Cross-entropy of the target and each unit's mean activity q (section 11), summed over the units."""

@@ -35,7 +35,7 @@ from bottega.training.progress import Display
 
 NAMES = {  # the presets: of the RBMs and GANs those that come to samples in minutes
     "mixture": "mixture of Gaussians",
-    "rbm-cd25": "RBM",
+    "rbm-pcd": "RBM",
     "dbn": "DBN",
     "vae": "VAE",
     "dcgan": "GAN (DCGAN)",

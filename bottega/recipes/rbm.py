@@ -127,6 +127,8 @@ PRESETS: dict[str, Preset] = {
         about="the same with persistent chains (Tieleman 2008)",
         shape=RBMConfig(persistent=True),
         training=replace(_TRAINING, steps=24_000, learning_rate=0.01, weight_decay=0.001),
+        minutes=2.5,
+        expected="log p -95.5 and -98.1 nats a picture by AIS, on mnist, of two seeds",
         run=train_rbm,
         data=DATA,
         not_offered=_NOT_OFFERED,
