@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ class Curves:
     def __call__(self, event: Event) -> None:
         """Write one event."""
         if isinstance(event, StepEvent):
-            self._line("step", asdict(event))
+            self._line("step", vars(event))
             if time.monotonic() - self.boarded < BOARD_SECONDS and event.step != event.steps:
                 return
             self.boarded = time.monotonic()
@@ -41,10 +40,10 @@ class Curves:
             scalars |= {"gradient_norm": event.gradient_norm, "tokens_per_second": event.tokens_per_second}
             self._scalars("training", event.step, scalars)
         elif isinstance(event, ValidationEvent):
-            self._line("validation", asdict(event))
+            self._line("validation", vars(event))
             self._scalars("held-out", event.step, event.values)
         elif isinstance(event, SampleEvent):
-            self._line("sample", asdict(event))
+            self._line("sample", vars(event))
             if self.board is not None:
                 self.board.add_text("sample", event.text, event.step)
 

@@ -77,8 +77,9 @@ class Muon:
 class SGD:
     """Stochastic gradient descent with momentum (Polyak 1964): m ← βm + g, parameter ← parameter - rate · m.
 
-    A gradient that stays the same moves 1 / (1 - β) times the rate a step. `parameters` and `gradients` are
-    fp32 tensors by name; parameters are updated in place. Matrices decay, vectors do not.
+    A gradient that stays the same moves 1 / (1 - β) times the rate a step; with β = 0 there is no momentum to
+    keep. `parameters` and `gradients` are fp32 tensors by name; parameters are updated in place. Matrices
+    decay, vectors do not.
     """
 
     def __init__(
@@ -91,16 +92,19 @@ class SGD:
         self.parameters, self.gradients = parameters, [gradients[name] for name in parameters]
         self.matrices = [parameter for parameter in parameters.values() if parameter.dim() >= 2]
         self.beta, self.weight_decay = momentum, weight_decay
-        self.momentum = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+        kept = parameters if momentum else {}
+        self.momentum = {name: torch.zeros_like(parameter) for name, parameter in kept.items()}
 
     def step(self, learning_rate: float) -> None:
         """Update the parameters from the gradients as they stand."""
-        momenta = list(self.momentum.values())
-        torch._foreach_mul_(momenta, self.beta)
-        torch._foreach_add_(momenta, self.gradients)
+        steps = self.gradients
+        if self.momentum:
+            steps = list(self.momentum.values())
+            torch._foreach_mul_(steps, self.beta)
+            torch._foreach_add_(steps, self.gradients)
         if self.matrices and self.weight_decay:
             torch._foreach_mul_(self.matrices, 1 - learning_rate * self.weight_decay)
-        torch._foreach_add_(list(self.parameters.values()), momenta, alpha=-learning_rate)
+        torch._foreach_add_(list(self.parameters.values()), steps, alpha=-learning_rate)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the momentum of each parameter, under its name."""
