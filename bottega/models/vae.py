@@ -26,9 +26,7 @@ from bottega.nn.picture_networks import Kind, PictureShape, check_pictures, deco
 
 MODEL_TYPE = "bottega-vae"
 SAMPLES = 5000  # of a code for log p(x) by importance, as Burda et al. took
-ROWS = (
-    1000  # codes decoded at a time: their pictures are taken from the heap, larger ones anew from the system
-)
+ROWS = 1000  # codes decoded at a time: larger pieces would be asked of the system anew each time
 LOG_2PI = math.log(2 * math.pi)
 
 
