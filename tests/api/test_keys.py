@@ -15,7 +15,7 @@ from bottega.server.guard.limits import Limits
 from bottega.server.store import Store
 from bottega.server.store.keys import Known, Used, create_key, find_key, list_keys, revoke_key
 
-BODY = {"model": "bardi", "prompt": "The master", "max_tokens": 4}
+BODY = {"model": "bardi", "prompt": "The master", "max_tokens": 4, "ignore_eos": True}
 
 
 @pytest.fixture
