@@ -15,7 +15,7 @@ from bottega.engine.sequence import Sequence
 from bottega.engine.settings import EngineSettings
 
 ALONE = 512  # prompt tokens a step where nobody decodes: enough to fill the machine, few enough to stop soon
-SHARES = (4, 8)  # prompt tokens a step for each who decodes, and for each who waits for the first token
+SHARES = (3, 8)  # prompt tokens a step for each who decodes, and for each who waits for the first token
 WORTH = 16  # tokens that it must save to wait for another sequence's beginning
 
 _arrival = attrgetter("arrival")

@@ -65,10 +65,10 @@ def test_a_chunk_is_shared_in_the_order_of_arrival_and_grows_with_those_who_deco
     assert desk.step() == [(0, 1), (1, 1), (2, 1), (3, 1)]
     desk.add([10] * 30)
     desk.add([20] * 40)
-    # Four for each of the four who decode, eight for each of the two who wait for their first token.
-    assert desk.step()[4:] == [(4, 30), (5, 2)]
-    assert desk.step()[4:] == [(4, 1), (5, 28)]  # five decode, one waits
-    assert desk.step()[4:] == [(4, 1), (5, 10)]
+    # Three for each of the four who decode, eight for each of the two who wait for their first token.
+    assert desk.step()[4:] == [(4, 28)]
+    assert desk.step()[4:] == [(4, 2), (5, 26)]
+    assert desk.step()[4:] == [(4, 1), (5, 14)]  # five decode, one waits
 
 
 def test_no_more_than_slots_run() -> None:
