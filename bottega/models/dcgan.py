@@ -13,25 +13,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from bottega.errors import InputError
-from bottega.models.folders import read_model, write_model
-from bottega.models.gan import (
-    Batch,
-    Optimizes,
-    algorithm_1,
-    check_counts,
-    drawn,
-    judging,
-    made,
-)
+from bottega.models.folders import read_model
+from bottega.models.gan import PictureGAN, check_counts
 from bottega.nn.batch_norm import BatchNorm
-from bottega.nn.loss import Loss
-from bottega.nn.picture_networks import check_pictures
 
 SMALLEST = 4  # pixels a side at which the generator begins, as the paper's figure 1 (64 = 4 · 2⁴)
 KERNEL = 5  # with padding 2 and stride 2 it halves every size, rounding up
@@ -115,51 +104,22 @@ class Discriminator(nn.Module):
         return self.judge(x.flatten(1)).squeeze(1)
 
 
-class DCGAN(nn.Module):
-    """The two networks at play over batches of {"pictures": (rows, channels, height, width)} in [0, 1]."""
+class DCGAN(PictureGAN):
+    """The game between these two networks."""
 
     MODEL_TYPE = "bottega-dcgan"
 
     def __init__(self, config: DCGANConfig) -> None:
-        super().__init__()
-        self.config = c = config
-        self.generator = Generator(c.latent, c.maps, self.picture_shape, BatchNorm)
-        self.discriminator = Discriminator(c.maps, self.picture_shape, BatchNorm)
+        super().__init__(config)
+        self.generator = Generator(config.latent, config.maps, self.picture_shape, BatchNorm)
+        self.discriminator = Discriminator(config.maps, self.picture_shape, BatchNorm)
         self.apply(init_weights)
-
-    @property
-    def picture_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        return self.config.channels, self.config.height, self.config.width
-
-    def noise(self, n: int) -> Float[Tensor, "n latent"]:
-        """z ~ N(0, I)."""
-        return torch.randn(n, self.config.latent, device=next(self.parameters()).device)
-
-    def step(self, batch: Batch, ctx: Optimizes) -> Loss:
-        """One iteration of algorithm 1; raises InputError where the pictures are of another shape."""
-        pictures = 2 * check_pictures(batch["pictures"], self.picture_shape) - 1
-        return algorithm_1(self, pictures, ctx, self.config.k, self.config.saturating)
-
-    def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n channels height width"]:
-        """Pictures in [0, 1]; the same seed gives the same."""
-        return (made(self.generator, drawn(n, self.config.latent, seed)) + 1) / 2
-
-    def realness(self, pictures: Float[Tensor, "n channels height width"]) -> Float[Tensor, " n"]:
-        """D(x): with which probability each picture is real."""
-        with judging(self.discriminator):
-            pictures = 2 * check_pictures(pictures, self.picture_shape) - 1
-            return self.discriminator(pictures).float().sigmoid()
 
     def features(self) -> Float[Tensor, "maps channels height width"]:
         """The filters of the discriminator's first layer."""
-        first = self.discriminator.layers[0]
+        first = self.discriminator.get_submodule("layers.0")
         assert isinstance(first, nn.Conv2d)
         return first.weight.detach()
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors."""
-        write_model(folder, self.MODEL_TYPE, self.config, self.state_dict())
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> DCGAN:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -193,16 +193,17 @@ class GANConfig:
             raise InputError(f"dropout must be at least 0 and below 1, not {self.dropout}")
 
 
-class GAN(nn.Module):
-    """Two dense networks at play over batches of {"pictures": (rows, channels, height, width)} in [0, 1]."""
+class PictureGAN(nn.Module):
+    """A generator and a discriminator at play over batches of {"pictures": (rows, channels, height, width)}
+    in [0, 1]; between the two they are in [-1, 1]. Who inherits names the two networks."""
 
-    MODEL_TYPE = "bottega-gan"
+    MODEL_TYPE: ClassVar[str]
+    generator: nn.Module
+    discriminator: nn.Module
 
-    def __init__(self, config: GANConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
-        self.config = c = config
-        self.generator = Generator(c.latent, c.hidden, c.n_layer, self.picture_shape)
-        self.discriminator = Discriminator(c.channels * c.height * c.width, c.hidden, c.n_layer, c.dropout)
+        self.config = config
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:
@@ -231,6 +232,18 @@ class GAN(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors."""
         write_model(folder, self.MODEL_TYPE, self.config, self.state_dict())
+
+
+class GAN(PictureGAN):
+    """Two dense networks."""
+
+    MODEL_TYPE = "bottega-gan"
+
+    def __init__(self, config: GANConfig) -> None:
+        super().__init__(config)
+        c, size = config, config.channels * config.height * config.width
+        self.generator = Generator(c.latent, c.hidden, c.n_layer, self.picture_shape)
+        self.discriminator = Discriminator(size, c.hidden, c.n_layer, c.dropout)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> GAN:
