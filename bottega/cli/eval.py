@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
 def _eval(
     models: Positional[tuple[str, ...]],
     data: tuple[str, ...] = (),
-    text_field: str = "text",
+    text_field: str | None = None,
     fim: bool = False,
     tasks: tuple[str, ...] = (),
     labelled: str | None = None,
@@ -57,7 +57,7 @@ def _eval(
     Args:
         models: runs, checkpoint folders or Hub repositories; language models of any kind.
         data: files, folders or data sets of the catalog.
-        text_field: the field of .jsonl and .parquet that holds the text.
+        text_field: with --data, the field of .jsonl and .parquet that holds the text; text if not given.
         fim: score middles instead, of several lengths, with the suffix that follows them and without.
         tasks: names of lm-eval's tasks, with commas or spaces between them; needs the package lm-eval.
         labelled: sst2, trec, rte, cb or embedded, whose held-out part classifiers are measured on; or a
@@ -86,15 +86,17 @@ def _eval(
         )
     if fim and not data:
         raise InputError("--fim goes with --data alone")
+    if features is not None and pictures is None:
+        raise InputError("--features goes with --pictures")
+    if text_field is not None and not data:
+        raise InputError("--text-field goes with --data")
+    if (split, beam, length_penalty) != (None, None, None) and not pairs:
+        raise InputError("--split, --beam and --length-penalty go with --pairs")
     if tasks:
         _run_tasks(models, tasks, shots, limit, include_path, json_)
         return
     if (shots, include_path) != (None, None) or (limit is not None and pictures is None):
         raise InputError("--shots, --limit and --include-path go with --tasks, --limit with --pictures too")
-    if features is not None and pictures is None:
-        raise InputError("--features goes with --pictures")
-    if (split, beam, length_penalty) != (None, None, None) and not pairs:
-        raise InputError("--split, --beam and --length-penalty go with --pairs")
     if pictures is not None:
         from bottega.cli.eval_pictures import evaluate_pictures
 
@@ -110,9 +112,9 @@ def _eval(
         evaluate_translators(models, pairs, split or "test", *search, json_)
         return
     if fim:
-        _fill_in(models, data, text_field, json_)
+        _fill_in(models, data, text_field or "text", json_)
     else:
-        _predict(models, data, text_field, json_)
+        _predict(models, data, text_field or "text", json_)
 
 
 def _predict(models: tuple[str, ...], data: tuple[str, ...], text_field: str, json_: bool) -> None:

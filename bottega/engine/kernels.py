@@ -1,8 +1,8 @@
 """The C++ kernels of this folder: compiled for the processor at first use, kept in the user's cache folder.
 
 The library needs a C++ compiler and nothing else: without torch's headers, compiling takes seconds. It
-shares torch's OpenMP threads. Without a compiler `library()` is None, a warning says so once, and the callers
-compute with torch.
+shares torch's OpenMP threads. Without a compiler `compiled()` is None, a warning says so once, and the
+callers compute with torch.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Block(ctypes.Structure):
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
+def compiled() -> ctypes.CDLL | None:
     """The kernels, compiled where they are not yet in the cache; None, with a warning, where that fails."""
     compiler = find_compiler()
     if compiler is None:

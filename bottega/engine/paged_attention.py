@@ -24,7 +24,7 @@ def store(
 
     `k`, `v`: (token, kv_head, dim); `tables`: (row, block); `rows`, `positions`: (token,), all int32.
     """
-    library = kernels.library() if k.device.type == "cpu" else None
+    library = kernels.compiled() if k.device.type == "cpu" else None
     if library is None:
         blocks, at = tables[rows, positions // BLOCK], positions % BLOCK
         keys[blocks, :, :, at] = k.to(keys.dtype)
@@ -54,7 +54,7 @@ def attend(
     `q`: (token, head, dim), fp32 on a CPU; token t belongs to sequence `rows[t]`, standing at `positions[t]`.
     Returns (token, head, dim). Grouped queries: neighbouring heads share a key head.
     """
-    library = kernels.library() if q.device.type == "cpu" else None
+    library = kernels.compiled() if q.device.type == "cpu" else None
     if library is None:
         outputs = []
         for start in range(0, len(q), _TOKENS_AT_ONCE):

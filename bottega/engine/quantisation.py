@@ -30,7 +30,7 @@ def quantise(weight: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:
     if kind == "bf16":
         return weight.bfloat16(), torch.empty(0)
     weight = F.pad(weight.float(), (0, -weight.shape[1] % GROUP)).contiguous()
-    library = kernels.library() if weight.device.type == "cpu" else None
+    library = kernels.compiled() if weight.device.type == "cpu" else None
     if library is not None:
         rows, n = weight.shape
         words = torch.empty(rows, n if kind == "int8" else n // 2, dtype=torch.uint8)

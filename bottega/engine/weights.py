@@ -44,7 +44,7 @@ def pack(model: GPT, kind: Kind, exact: bool) -> nn.Module:
     for layer, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         _pack_block(block, kind, exact)
-        if head.library is not None and not block.post_norm:
+        if head.compiled is not None and not block.post_norm:
             model.blocks[layer] = PackedBlock(block)
     embedding: nn.Module
     if model.config.tied and kind in ("fp32", "bf16"):
@@ -92,7 +92,7 @@ class PackedBlock(nn.Module):
             *pointers, *(norm for norm, _ in norms), heads, kv_heads, dim, attn.band or 0
         )
         self._held = (described, norms)
-        self._library, self._address = kernels.library(), ctypes.addressof(described)
+        self._library, self._address = kernels.compiled(), ctypes.addressof(described)
 
     def forward(self, x: Tensor, rotary: Rotary | None, cache: KVCache | None = None) -> Tensor:
         """What the block does, with x (1, token, width) in fp32."""
@@ -141,7 +141,7 @@ class TiedEmbedding(nn.Module):
 
     def __init__(self, head: PackedLinear) -> None:
         super().__init__()
-        self._packed, self._width = head.library is not None, head.n_in
+        self._packed, self._width = head.compiled is not None, head.n_in
         self._dtype = torch.float32 if head.kind == "fp32" else torch.bfloat16
         self.weight = head.words
 
@@ -168,10 +168,10 @@ class PackedLinear(nn.Module):
         self.before = before
         self.kind, self.exact = kind, exact
         self.n_out, self.n_in = weight.shape
-        self.library = kernels.library() if weight.device.type == "cpu" else None
+        self.compiled = kernels.compiled() if weight.device.type == "cpu" else None
         words, scales = quantise(weight.detach(), kind)
         bias = None if bias is None else bias.detach().float()
-        if self.library is not None:
+        if self.compiled is not None:
             words = panels(words)
             scales = whole_panels(scales)
             if kind == "int4":  # [panel][group][channel]
@@ -185,12 +185,12 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply every row."""
-        if self.library is None:
+        if self.compiled is None:
             return self._by_torch(x)
         x = x.float().contiguous()
         y = torch.empty(*x.shape[:-1], self.n_out)
         rows = y.numel() // self.n_out
-        self.library.linear(self._address, x.data_ptr(), None, y.data_ptr(), rows, torch.get_num_threads())
+        self.compiled.linear(self._address, x.data_ptr(), None, y.data_ptr(), rows, torch.get_num_threads())
         return y
 
     def _by_torch(self, x: Tensor) -> Tensor:

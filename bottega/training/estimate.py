@@ -33,9 +33,9 @@ class Estimate:
 def estimate(model: nn.Module, batch: Batch, config: TrainingConfig, dtype: torch.dtype) -> Estimate:
     """Count the bytes of a run with this model and batch.
 
-    Masters, gradients and moments are fp32; Muon and SGD keep one moment, AdamW two. Activations are what the
-    backward pass of one row keeps, times the rows of a micro-batch; of a model without `loss`, those of the
-    dearest update of its `step`.
+    Masters, gradients and moments are fp32; Muon and SGD keep one moment (SGD without momentum none), AdamW
+    two. Activations are what the backward pass of one row keeps, times the rows of a micro-batch; of a model
+    without `loss`, those of the dearest update of its `step`.
     """
     weights = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -44,6 +44,8 @@ def estimate(model: nn.Module, batch: Batch, config: TrainingConfig, dtype: torc
     if config.optimizer == "muon" and matrices is not None:
         one_moment = sum(p.numel() for p, _ in matrices())
     moments = 8 * (trained - one_moment) + 4 * one_moment
+    if config.optimizer == "sgd" and not config.beta1:
+        moments = 0
     averages = 4 * weights if config.ema else 0
     standing = 4 * weights + 4 * trained + moments + averages
     if dtype != torch.float32:

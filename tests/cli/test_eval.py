@@ -95,6 +95,7 @@ def test_tasks_are_asked_as_their_files_say(
         (["--data", "x.txt", "--limit", "3"], "go with --tasks"),
         (["--tasks", "words", "--fim"], "--fim goes with --data"),
         (["--data", "x.txt", "--beam", "5"], "--split, --beam and --length-penalty go with --pairs"),
+        (["--tasks", "words", "--text-field", "body"], "--text-field goes with --data"),
         (["--tasks", "words", "--limit", "0"], "--limit must be at least 1, not 0"),
         (["--tasks", "words", "--include-path", "nowhere"], "nowhere is no folder"),
     ],

@@ -120,6 +120,7 @@ def test_samples_are_the_model_s_own_and_the_same_for_a_seed(
         ("show attention @vae hello --out ~x.html", "a VAE has no attention"),
         ("show states @vae --out ~x.png", "holds a VAE"),
         ("eval @vae --data README.md", "a VAE does not predict text"),
+        ("eval @vae --data no/such.txt", "a VAE does not predict text"),  # the model is looked at first
         ("eval @vae --pairs multi30k", "a VAE does not translate"),
     ],
 )

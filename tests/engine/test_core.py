@@ -313,7 +313,7 @@ def test_a_broken_token_fails_those_who_have_it_and_nobody_else(
     make_model: Any, run: Any, monkeypatch: Any, shape: str, name: str, with_kernels: bool
 ) -> None:
     if not with_kernels:
-        monkeypatch.setattr(kernels, "library", lambda: None)
+        monkeypatch.setattr(kernels, "compiled", lambda: None)
     healthy = make_model(shape) if shape == "modern" else make_model(shape, tied=False)
     requests = some_requests(8)
     expected = [alone(healthy, request) for request in requests]

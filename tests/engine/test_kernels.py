@@ -55,7 +55,7 @@ SHAPES = [(4, 4, 64), (6, 2, 32), (12, 1, 128), (3, 1, 20), (2, 2, 8)]
 
 @pytest.fixture
 def without_kernels(monkeypatch):
-    monkeypatch.setattr(kernels, "library", lambda: None)
+    monkeypatch.setattr(kernels, "compiled", lambda: None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -122,15 +122,15 @@ def test_views_of_one_projection_need_no_copy():
 
 def test_without_a_compiler_the_engine_warns_and_uses_torch(monkeypatch, caplog):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    kernels.library.cache_clear()
+    kernels.compiled.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
-            assert kernels.library() is None
+            assert kernels.compiled() is None
         assert "no C++ compiler" in caplog.text
         case = Case().store()
         torch.testing.assert_close(case.attend(), case.reference(), atol=1e-5, rtol=1e-5)
     finally:
-        kernels.library.cache_clear()
+        kernels.compiled.cache_clear()
 
 
 def test_a_compiler_that_fails_is_reported_in_its_words(monkeypatch, caplog, tmp_path):
@@ -139,12 +139,12 @@ def test_a_compiler_that_fails_is_reported_in_its_words(monkeypatch, caplog, tmp
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kernels.library.cache_clear()
+    kernels.compiled.cache_clear()
     try:
-        assert kernels.library() is None
+        assert kernels.compiled() is None
         assert "no vectors today" in caplog.text
     finally:
-        kernels.library.cache_clear()
+        kernels.compiled.cache_clear()
 
 
 @needs_compiler
@@ -166,7 +166,7 @@ def test_the_portable_branches_compute_the_same(monkeypatch, tmp_path):
     assert compiler is not None
     expected = Case().store().attend()
     plain = kernels.load(kernels.build(compiler, tmp_path, choices=((),)))
-    monkeypatch.setattr(kernels, "library", lambda: plain)
+    monkeypatch.setattr(kernels, "compiled", lambda: plain)
     torch.testing.assert_close(Case().store().attend(), expected, atol=1e-5, rtol=1e-5)
 
 

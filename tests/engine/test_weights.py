@@ -61,7 +61,7 @@ def test_a_row_gets_the_same_bits_in_any_batch(kind, size):
 def test_without_a_library_torch_computes_the_same(monkeypatch, kind):
     weight, bias, x = case(100, 70)
     packed = PackedLinear(weight, bias, kind, exact=True)(x)
-    monkeypatch.setattr(kernels, "library", lambda: None)
+    monkeypatch.setattr(kernels, "compiled", lambda: None)
     for exact in (True, False):
         layer = PackedLinear(weight, bias, kind, exact)
         assert error(layer(x), packed) < 0.008  # torch does not round the activations
@@ -114,7 +114,7 @@ def test_the_portable_branches_compute_the_same(monkeypatch, tmp_path_factory, k
     expected = PackedLinear(weight, bias, kind, exact=True)(x)
     folder = tmp_path_factory.getbasetemp() / "portable"
     plain = kernels.load(kernels.build(compiler, folder, choices=((),)))
-    monkeypatch.setattr(kernels, "library", lambda: plain)
+    monkeypatch.setattr(kernels, "compiled", lambda: plain)
     assert error(PackedLinear(weight, bias, kind, exact=True)(x), expected) < 1e-6
 
 
@@ -137,7 +137,7 @@ def test_kernel_and_torch_quantise_alike(monkeypatch, kind, shape):
     weight = case(shape[1], shape[0])[0]
     weight[0, :7] = 0
     words, scales = quantise(weight, kind)
-    monkeypatch.setattr(kernels, "library", lambda: None)
+    monkeypatch.setattr(kernels, "compiled", lambda: None)
     expected, expected_scales = quantise(weight, kind)
     assert words.shape == expected.shape
     torch.testing.assert_close(scales, expected_scales)
@@ -168,7 +168,7 @@ MODELS = {
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_packed_model_gives_nearly_the_same_logits(monkeypatch, kind, name, compiled):
     if not compiled:
-        monkeypatch.setattr(kernels, "library", lambda: None)
+        monkeypatch.setattr(kernels, "compiled", lambda: None)
     torch.manual_seed(0)
     model = GPT(MODELS[name]).eval()
     ids = torch.randint(300, (2, 20))
@@ -184,7 +184,7 @@ def test_a_packed_model_gives_nearly_the_same_logits(monkeypatch, kind, name, co
 @torch.no_grad()
 def test_a_tied_matrix_is_held_once(monkeypatch, kind, compiled):
     if not compiled:
-        monkeypatch.setattr(kernels, "library", lambda: None)
+        monkeypatch.setattr(kernels, "compiled", lambda: None)
     model = GPT(GPTConfig(300, 32, 1, 3, 33)).eval()
     table = model.tok_emb.weight.to(torch.bfloat16 if kind == "bf16" else torch.float32).float()
     head, ids = pack(model, kind, exact=True), torch.randint(300, (2, 7))

@@ -88,13 +88,14 @@ def test_adamw_is_torchs_and_only_matrices_decay() -> None:
         assert torch.allclose(parameter, masters[name], atol=1e-6)
 
 
-def test_sgd_is_torchs_and_only_matrices_decay() -> None:
+@pytest.mark.parametrize("momentum", [0.8, 0.0])
+def test_sgd_is_torchs_and_only_matrices_decay(momentum: float) -> None:
     torch.manual_seed(0)
     masters = {"w": torch.randn(3, 4), "b": torch.randn(4)}
     theirs = {name: master.clone() for name, master in masters.items()}
     gradients = {name: torch.zeros_like(master) for name, master in masters.items()}
-    reference = torch.optim.SGD(list(theirs.values()), lr=0.05, momentum=0.8)
-    values = {"learning_rate": 0.1, "beta1": 0.8, "weight_decay": 0.2}
+    reference = torch.optim.SGD(list(theirs.values()), lr=0.05, momentum=momentum)
+    values = {"learning_rate": 0.1, "beta1": momentum, "weight_decay": 0.2}
     mine = optimizer_of(masters, gradients, {}, optimizer="sgd", **values)
     for _ in range(5):
         for name, parameter in theirs.items():
