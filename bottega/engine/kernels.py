@@ -16,6 +16,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_float, c_int, c_long, c_void_p
 from pathlib import Path
 
@@ -24,10 +25,10 @@ import torch  # noqa: F401  before the library: whoever is loaded first brings t
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-SOURCES = ("attention.cpp", "block.cpp", "linear.cpp", "quantise.cpp")
+SOURCES = ("attention.cpp", "linear.cpp", "block.cpp", "quantise.cpp")  # what takes longest to compile first
 HEADERS = ("rows.h", "vectors.h")
 # Sums are neither reordered nor fused by the compiler: a result must not depend on the shape of the call.
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-Wno-psabi")
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-Wno-psabi")
 # The best that the compiler takes: macOS has no -fopenmp, old compilers for ARM no -march=native.
 CHOICES = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-mcpu=native",), ())
 
@@ -132,13 +133,27 @@ def load(path: Path) -> ctypes.CDLL:
 
 
 def _compile(compiler: str, out: Path, choices: tuple[tuple[str, ...], ...]) -> None:
-    sources = [str(HERE / name) for name in SOURCES]
+    """Compile each source, side by side, and link them, all with the first of `choices` that works."""
     for choice in choices:
-        command = [compiler, *FLAGS, *choice, *sources, "-o", str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        if done.returncode == 0:
+        flags = [*FLAGS, *choice]
+        objects = [str(out.with_name(f"{name}.o")) for name in SOURCES]
+        commands = [
+            [compiler, *flags, "-c", str(HERE / name), "-o", made]
+            for name, made in zip(SOURCES, objects, strict=True)
+        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            done = [*pool.map(_run, commands)]
+        if not any(one.returncode for one in done):
+            done = [_run([compiler, *flags, "-shared", *objects, "-o", str(out)])]
+        failed = [one for one in done if one.returncode]
+        if not failed:
             return
-    raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr[-2000:])
+    one = failed[0]
+    raise subprocess.CalledProcessError(one.returncode, one.args, one.stdout, one.stderr[-2000:])
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def _whole(path: Path) -> bool:
