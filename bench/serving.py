@@ -1,11 +1,11 @@
-"""How fast are many clients served over HTTP? `bottega serve` beside llama.cpp's llama-server.
+"""How fast are many clients served over HTTP? `bottega serve` beside llama-server and `transformers serve`.
 
-GPT-2 124M with random weights and a made-up vocabulary of its size; prompts are token ids, every answer has
-64 tokens and is streamed, and a client asks again as soon as it has its answer. Servers run one after the
-other on loopback and are started and stopped here. llama-server reads the same weights at 8 bits (Q8_0).
+GPT-2 124M with random weights and a made-up vocabulary of its size; every answer has 64 tokens and is
+streamed, and a client asks again as soon as it has its answer. Servers run one after the other on loopback
+and are started and stopped here. llama-server reads the same weights at 8 bits (Q8_0).
 
     python bench/serving.py                                  # under ten minutes
-    python bench/serving.py --llama-server PATH              # with the rival
+    python bench/serving.py --llama-server PATH --transformers   # with the rivals
     python bench/serving.py --quick                          # a tiny model, to show that all is in place
 """
 
@@ -16,14 +16,16 @@ import json
 import random
 import re
 import statistics
+import string
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -47,7 +49,19 @@ class Bench:
     clients: tuple[int, ...] = (16, 64)
     requests: int = 2  # of each client
     llama_server: Path | None = None  # the program, if it is to be measured too
+    transformers: bool = False  # in bf16, batched or one request after the other: both are measured
     quick: bool = False
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is ready, and the fields with which it draws DRAWN greedy tokens whatever they are."""
+
+    port: int
+    ready: float  # seconds until it was
+    fields: dict[str, Any] = field(
+        default_factory=lambda: {"model": "model", "max_tokens": DRAWN, "temperature": 0, "ignore_eos": True}
+    )
 
 
 @dataclass(frozen=True)
@@ -66,50 +80,67 @@ def main(bench: Bench) -> None:
         if bench.llama_server is not None:
             export_gguf(folder, Path(name) / "model.gguf", "q8_0")
             servers.append(("llama-server Q8_0", llama(bench.llama_server, Path(name) / "model.gguf")))
-        for server, starting in servers:
-            with starting as (port, model, ready):
-                print(f"{server}: ready after {ready:.1f} s")
-                for clients in (2,) if bench.quick else bench.clients:
-                    for load, prompts in loads(clients * bench.requests).items():
-                        began = time.perf_counter()
-                        answers = asyncio.run(crowd(port, model, prompts, clients))
-                        row = summary(answers, time.perf_counter() - began)
-                        print(f"  {clients} clients, {load}:", row)
-                        if not bench.quick:
-                            case = {"case": f"{server}, {clients} clients, {load}"}
-                            record("serving", case | {"ready s": round(ready, 1)} | row)
+        if bench.transformers:
+            for kind, option in (
+                ("batched", "--continuous-batching"),
+                ("one by one", "--no-continuous-batching"),
+            ):
+                servers.append((f"transformers bf16 {kind}", transformers(folder, option)))
+        for case, starting in servers:
+            with starting as server:
+                print(f"{case}: ready after {server.ready:.1f} s")
+                measure(case, server, bench)
+
+
+def measure(name: str, server: Server, bench: Bench) -> None:
+    """Put every load on a server, print what came of it and, unless quick, write it down."""
+    asyncio.run(ask(server, " a"))  # some set themselves up when the first request comes
+    for clients in (2,) if bench.quick else bench.clients:
+        for load, prompts in loads(clients * bench.requests).items():
+            began = time.perf_counter()
+            answers = asyncio.run(crowd(server, prompts, clients))
+            row = summary(answers, time.perf_counter() - began)
+            print(f"  {clients} clients, {load}:", row, flush=True)
+            if not bench.quick:
+                case = {"case": f"{name}, {clients} clients, {load}"}
+                record("serving", case | {"ready s": round(server.ready, 1)} | row)
 
 
 def make_model(folder: Path, quick: bool) -> Path:
-    """A checkpoint with random weights, and a tokenizer whose tokens are bytes and pairs of bytes."""
+    """A checkpoint with random weights, and a tokenizer of bytes and of two or three printable characters.
+
+    So nearly every token is text by itself, which some servers wait for before they send it.
+    """
     config = SHAPES["gpt2-124m"]
     torch.manual_seed(0)
     GPT(replace(config, n_layer=2, n_head=2, n_embd=32) if quick else config).save_pretrained(folder)
     characters = [CHARACTER_OF[byte] for byte in range(256)]
-    pairs = [(a, b) for a in characters for b in characters][: config.vocab_size - 257]
-    vocab = {token: id for id, token in enumerate([*characters, *(a + b for a, b in pairs)])}
-    Tokenizer(definition(vocab, pairs, GPT2, {END_OF_TEXT: config.vocab_size - 1})).save(folder)
+    printable = [CHARACTER_OF[byte] for byte in range(32, 127)]
+    pairs = [(a, b) for a in printable for b in printable]
+    merges = [*pairs, *((a + b, c) for a, b in pairs for c in printable)][: config.vocab_size - 257]
+    vocab = {token: id for id, token in enumerate([*characters, *(a + b for a, b in merges)])}
+    Tokenizer(definition(vocab, merges, GPT2, {END_OF_TEXT: config.vocab_size - 1})).save(folder)
     return folder
 
 
-def loads(n: int) -> dict[str, list[list[int]]]:
-    """The prompts of `n` requests, the same for every server."""
+def loads(n: int) -> dict[str, list[str]]:
+    """The prompts of `n` requests, the same for every server: a space and a letter are one token."""
     drawn = random.Random(0)
 
-    def ids(length: int) -> list[int]:
-        return [drawn.randrange(50_000) for _ in range(length)]
+    def words(length: int) -> str:
+        return "".join(f" {drawn.choice(string.ascii_letters)}" for _ in range(length))
 
-    shared = ids(512)
+    shared = words(512)
     return {
-        "64 in": [ids(64) for _ in range(n)],
-        "896 in": [ids(896) for _ in range(n)],
-        "512 shared + 64 in": [shared + ids(64) for _ in range(n)],
+        "64 in": [words(64) for _ in range(n)],
+        "896 in": [words(896) for _ in range(n)],
+        "512 shared + 64 in": [shared + words(64) for _ in range(n)],
     }
 
 
 @contextmanager
-def bottega(folder: Path, weights: str, bench: Bench) -> Iterator[tuple[int, str, float]]:
-    """`bottega serve`: its port, its model's name and the seconds until it was ready."""
+def bottega(folder: Path, weights: str, bench: Bench) -> Iterator[Server]:
+    """`bottega serve`."""
     command = [sys.executable, "-m", "bottega", "serve", f"model={folder}", "--port", "0", "--log-level"]
     command += ["warning", "--state", str(folder.parent / "state")]
     command += [] if bench.quick else ["--weights", weights]
@@ -118,22 +149,41 @@ def bottega(folder: Path, weights: str, bench: Bench) -> Iterator[tuple[int, str
         try:
             assert process.stdout is not None
             found = (re.search(r"http://[\d.]+:(\d+)", line) for line in process.stdout)
-            yield int(next(match[1] for match in found if match)), "model", time.perf_counter() - began
+            yield Server(int(next(match[1] for match in found if match)), time.perf_counter() - began)
         finally:
             process.terminate()
 
 
 @contextmanager
-def llama(program: Path, model: Path) -> Iterator[tuple[int, str, float]]:
+def llama(program: Path, model: Path) -> Iterator[Server]:
     """llama-server with 16 slots, each of the whole context."""
+    with answering([str(program), "-m", str(model), "--parallel", "16", "-c", str(16 * 1024)]) as (
+        port,
+        ready,
+    ):
+        yield Server(port, ready)
+
+
+@contextmanager
+def transformers(folder: Path, batching: str) -> Iterator[Server]:
+    """`transformers serve`, to which the end of the text is unknown, so that no answer ends early."""
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), batching]
+    with answering([*command, "--device", "cpu", "--dtype", "bfloat16"]) as (port, ready):
+        settings = {"max_new_tokens": DRAWN, "min_new_tokens": DRAWN, "do_sample": False}
+        yield Server(port, ready, {"model": str(folder), "generation_config": json.dumps(settings)})
+
+
+@contextmanager
+def answering(command: list[str]) -> Iterator[tuple[int, float]]:
+    """A rival's process on a free port, which /health says is ready, and the seconds until it did."""
     with listen("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
-    command = [str(program), "-m", str(model), "--port", str(port), "--parallel", "16", "-c", str(16 * 1024)]
     began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([*command, "--port", str(port)], stdout=quiet, stderr=quiet) as process:
         try:
             asyncio.run(until_healthy(port))
-            yield port, "model", time.perf_counter() - began
+            yield port, time.perf_counter() - began
         finally:
             process.terminate()
 
@@ -152,24 +202,23 @@ async def until_healthy(port: int, seconds: float = 60) -> None:
     raise TimeoutError("the server was not ready within a minute")
 
 
-async def crowd(port: int, model: str, prompts: Sequence[list[int]], clients: int) -> list[Answer]:
+async def crowd(server: Server, prompts: Sequence[str], clients: int) -> list[Answer]:
     """All answers: each client takes the next prompt when it has its answer."""
     left = iter(prompts)
 
     async def client() -> list[Answer]:
-        return [await ask(port, model, prompt) for prompt in left]
+        return [await ask(server, prompt) for prompt in left]
 
     return [
         answer for answers in await asyncio.gather(*(client() for _ in range(clients))) for answer in answers
     ]
 
 
-async def ask(port: int, model: str, prompt: list[int]) -> Answer:
+async def ask(server: Server, prompt: str) -> Answer:
     """One streamed completion, over a bare socket: the client shares the cores with the server."""
-    fields = {"model": model, "prompt": prompt, "max_tokens": DRAWN, "stream": True, "ignore_eos": True}
-    body = json.dumps(fields | {"temperature": 0}).encode()
+    body = json.dumps(server.fields | {"prompt": prompt, "stream": True}).encode()
     head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     sent = time.perf_counter()
     writer.write(f"POST /v1/completions HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode() + body)
     status, events = await reader.readline(), []
