@@ -4,7 +4,7 @@ GPT-2 124M with random weights, in this process, without HTTP; the end of the te
 answers have their full length. Each question has its own case; the two sides of a ratio alternate, and the
 median of the rounds counts.
 
-    python bench/engine.py            # under six minutes
+    python bench/engine.py --run runs/quickstart   # under six minutes; one case is of that trained model
     python bench/engine.py --quick    # a tiny model, to show that everything is in place; records nothing
 """
 
@@ -16,12 +16,15 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
 from report import record, seconds
 
+from bottega.data.loader import validation_batches
+from bottega.data.shards import TokenShards
 from bottega.engine.core import Core
 from bottega.engine.paged_attention import BLOCK
 from bottega.engine.request import Request
@@ -41,6 +44,8 @@ class Bench:
 
     weights: tuple[str, ...] = ("int8", "bf16")
     rounds: int = 3
+    run: Path | None = None
+    """A trained GPT with its held-out data, as `bottega quickstart` leaves it."""
     quick: bool = False
 
 
@@ -170,6 +175,26 @@ class Cases:
         name = "tokens/s with look-up on copied text (bar ≥ 1.5)"
         return row(name, weights, with_drafts / without, with_drafts, without) | {"note": note}
 
+    def repeating(self, weights: str, run: Path) -> dict[str, Any]:
+        """Tokens/s of a trained model with look-up and without, where held-out passages have begun again."""
+        model = GPT.from_pretrained(run / "best")
+        plain, looking = (
+            Core(copy.deepcopy(model), END, EngineSettings(weights=weights, speculate=k)) for k in (0, 6)
+        )
+        passage = model.config.context_length // 2 - 20
+        windows = validation_batches(TokenShards.open(run / "data" / "heldout"), passage, 8, None)
+        read = next(iter(windows))["ids"].tolist()
+        requests = [Request([*ids, *ids[:16]], wanted(passage)) for ids in read]
+
+        def of(core: Core) -> float:
+            return len(read) * passage / sum(finish(core, [request]) for request in requests)
+
+        with_drafts, without = self.medians(lambda: of(looking), lambda: of(plain))
+        told = looking.statistics()
+        name = "tokens/s with look-up, a trained model goes on with a passage that begins again (bar ≥ 1.5)"
+        note = f"{told.drafted:,} drafts, {told.accepted / max(1, told.drafted):.0%} right"
+        return row(name, weights, with_drafts / without, with_drafts, without) | {"note": note}
+
     def exact(self, weights: str, n: int) -> dict[str, Any]:
         """Tokens/s of `n` streams with and without `exact`."""
         exactly, freely = self.core(weights, exact=True), self.core(weights, exact=False)
@@ -212,6 +237,7 @@ def main(bench: Bench) -> None:
             lambda w=weights: cases.stall(w, 1),
             lambda w=weights: cases.stall(w, 16),
             lambda w=weights: cases.speculation(w),
+            *([lambda w=weights: cases.repeating(w, bench.run)] if bench.run else []),
             lambda w=weights: cases.exact(w, 1),
             lambda w=weights: cases.exact(w, 16),
         ]
