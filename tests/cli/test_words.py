@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,22 @@ def test_a_language_model_of_hidden_states(
     known = json.loads(capsys.readouterr().out)["bits_per_byte"]
     assert run(["score", str(out), "gif mulp raep elppa", "--json"]) == 0
     assert known < json.loads(capsys.readouterr().out)["bits_per_byte"]
+
+
+def test_lines_of_two_kinds_cost_less_than_with_one_gaussian(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(40):
+        prose = "\n".join("the apprentice ground the colours " * 3 for _ in range(5 + n % 3))
+        rules = "\n".join("=" * (9 + k) for k in range(5 + n % 4))
+        (tmp_path / f"{n}.txt").write_text(f"{prose}\n{rules}\n{n}\n{prose}\n")
+    out = tmp_path / "lines"
+    options = ["--data", *map(str, tmp_path.glob("*.txt")), "--out", str(out), "--n-states", "2"]
+    assert run(["train", "hmm-gaussian", *options]) == 0
+    told = re.search(
+        r"2 states; (\S+) nats a line over \d+ held-out lines, one Gaussian (\S+);", capsys.readouterr().out
+    )
+    assert told and float(told[1]) < float(told[2]) - 1
 
 
 def test_pictures_of_states(
