@@ -67,7 +67,7 @@ def choose(
     logits are not.
     """
     scores = _edited(logits.float(), rows, end_of_text, allowed or {})
-    best = scores.argmax(-1)  # a NaN counts as the greatest
+    best = _argmax(scores)
     finite = scores.gather(-1, best[:, None]).isfinite()[:, 0]
     if not bool(finite.all()):
         raise NotFinite((~finite).nonzero().flatten().tolist())
@@ -78,6 +78,13 @@ def choose(
         for i, token in zip(warm, drawn, strict=True):
             chosen[i] = token
     return chosen
+
+
+def _argmax(scores: Float[Tensor, "row vocabulary"]) -> Int[Tensor, " row"]:
+    """Where each row is greatest; a NaN counts as the greatest."""
+    if scores.device.type == "cpu":  # of 50,000 numbers torch's own takes 31 µs, NumPy's 3
+        return torch.from_numpy(scores.numpy().argmax(-1))
+    return scores.argmax(-1)
 
 
 def _edited(
