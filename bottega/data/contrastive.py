@@ -63,12 +63,15 @@ class PairOptions:
     """Share of the pairs whose query is a title; that of the others is another paragraph."""
     hidden: int | float = 0.15
     """Share of those in whose paragraph the title's words are left out, so that the rest has to tell."""
+    openings: int | float = 0.3
+    """Share of the pairs whose document is the text's beginning, where most titles are looked for."""
     length: int = 64
     """Tokens of a paragraph, cut anywhere, and of a title, cut behind them."""
 
     def __post_init__(self) -> None:
-        if not (0 <= self.titles <= 1 and 0 <= self.hidden <= 1):
-            raise InputError(f"titles and hidden are shares from 0 to 1, not {self.titles} and {self.hidden}")
+        shares = (self.titles, self.hidden, self.openings)
+        if not all(0 <= share <= 1 for share in shares):
+            raise InputError(f"titles, hidden and openings are shares from 0 to 1, not {shares}")
         if self.length < 1:
             raise InputError(f"length must be at least 1 token, not {self.length}")
 
@@ -122,7 +125,8 @@ class ContrastivePairs:
 
     def _pair(self, row: int, rng: np.random.Generator) -> tuple[Ids, Ids]:
         title, paragraphs = self.data.titles[row], self.data.paragraphs[row]
-        document = self._some(paragraphs, rng)
+        opening = rng.random() < self.options.openings
+        document = paragraphs[0][: self.options.length] if opening else self._some(paragraphs, rng)
         if len(paragraphs) > 1 and rng.random() >= self.options.titles:
             return self._some(paragraphs, rng), document
         if rng.random() < self.options.hidden:

@@ -15,8 +15,9 @@ from bottega.errors import InputError
 from bottega.interop.locate import LONGEST_JSON, read_json
 from bottega.interop.values import size
 
-Pooling = Literal["mean", "cls", "max"]
-POOLINGS: dict[Pooling, str] = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+Pooling = Literal["mean", "log-mean", "cls", "max"]
+POOLINGS: dict[Pooling, str] = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}  # theirs
+TABLE = "bottega-sentence-encoder"  # the model type of our folders that hold a table of vectors
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ def read_layout(folder: Path) -> Layout:
     Raises InputError for a module that is not computed here.
     """
     if not (folder / "modules.json").is_file():
-        return Layout(static=False, normalized=True, max_tokens=_max_tokens(folder))
+        static = read_json(folder / "config.json").get("model_type") == TABLE
+        return Layout(static, normalized=True, max_tokens=_max_tokens(folder))
     modules = _modules(folder)
     kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
     if not kinds or kinds[0] not in ("Transformer", "StaticEmbedding"):
@@ -65,7 +67,12 @@ def encoder_sizes(folder: Path) -> tuple[int, int, int]:
 
 
 def write_layout(folder: Path, layout: Layout, width: int) -> None:
-    """Write modules.json and what it names into a folder that holds the weights."""
+    """Write modules.json and what it names into a folder that holds the weights.
+
+    Nothing is for a `log-mean`, which no module there computes: it must not open there as a plain mean.
+    """
+    if layout.pooling == "log-mean":
+        return
     kinds = ["StaticEmbedding"] if layout.static else ["Transformer", "Pooling"]
     kinds += ["Normalize"] if layout.normalized else []
     paths = ["", *(f"{number}_{kind}" for number, kind in enumerate(kinds[1:], 1))]

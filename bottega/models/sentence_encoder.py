@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,19 +19,22 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bottega.errors import InputError
+from bottega.interop.sentence import TABLE, Layout, Pooling, read_layout, write_layout
 from bottega.models.bert import BERTConfig, BERTEncoder, batches_of, read_encoder, shortened
 from bottega.models.folders import read_config, write_model
 from bottega.nn.loss import Loss
 from bottega.text.wordpiece import WordPiece
 
-MODEL_TYPE = "bottega-sentence-encoder"  # of the folders without layers; the others are BERT's
+# Below 1, because the longer a token's vector the more it also weighs where it is only near by chance.
+IDF_POWER = 0.8
 
 
 @dataclass(frozen=True)
 class SentenceEncoderConfig(BERTConfig):
     """A BERT's shape, or with no layers a table of vectors; how states are pooled; the loss's temperature.
 
-    `max_tokens` is where texts are cut, by default at the context.
+    In a `log-mean`, which a table alone has, a token that stands n times counts 1 + ln n times. Texts are cut
+    at `max_tokens`, by default at the context.
     """
 
     FEWEST_LAYERS: ClassVar[int] = 0
@@ -41,15 +44,19 @@ class SentenceEncoderConfig(BERTConfig):
     n_head: int = 8
     n_embd: int = 1024
     dropout: int | float = 0.0
-    pooling: Literal["mean", "cls", "max"] = "mean"
+    pooling: Pooling = "mean"
     normalized: bool = True
     max_tokens: int | None = None
     temperature: int | float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pooling not in ("mean", "cls", "max") or (self.n_layer == 0 and self.pooling != "mean"):
-            raise InputError(f"pooling is mean, cls or max, and without layers mean; not {self.pooling!r}")
+        poolings = ("mean", "cls", "max") if self.n_layer else ("mean", "log-mean")
+        if self.pooling not in poolings:
+            raise InputError(
+                f"pooling is {' or '.join(poolings)} in an encoder of {self.n_layer} layers, "
+                f"not {self.pooling!r}"
+            )
         if not self.temperature > 0:
             raise InputError(f"temperature must be above 0, not {self.temperature}")
         if self.max_tokens is not None and not 1 <= self.max_tokens <= self.context_length:
@@ -79,7 +86,7 @@ class SentenceEncoder(nn.Module):
         """The vector of each row, of which padding is no part; a row of nothing else gives zeros."""
         real = ids != self.config.pad
         if not self.config.n_layer:
-            pooled = F.embedding_bag(ids, self.table.weight, mode="mean", padding_idx=self.config.pad)
+            pooled = self._mean(ids)
         elif self.config.pooling == "cls":
             pooled = self.encoder(ids)[:, 0]
         else:
@@ -89,6 +96,17 @@ class SentenceEncoder(nn.Module):
             else:
                 pooled = (states * real).sum(1) / real.sum(1).clamp(min=1)
         return F.normalize(pooled, dim=-1) if self.config.normalized else pooled
+
+    def _mean(self, ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch width"]:
+        """The mean of a table's vectors, weighted as the pooling says."""
+        table, pad = self.table.weight, self.config.pad
+        if self.config.pooling == "mean":
+            return F.embedding_bag(ids, table, mode="mean", padding_idx=pad)
+        weights = _log_counts(ids).masked_fill(ids == pad, 0)
+        total = F.embedding_bag(
+            ids, table, mode="sum", per_sample_weights=weights.to(table.dtype), padding_idx=pad
+        )
+        return total / weights.sum(1, keepdim=True).clamp(min=1)
 
     def loss(self, batch: Mapping[str, Tensor]) -> Loss:
         """Nats of finding each `query`'s own `document` among all of the batch, and the other way round.
@@ -107,12 +125,13 @@ class SentenceEncoder(nn.Module):
     def begin_as_tfidf(self, documents: Int[Tensor, " vocabulary"], total: int) -> None:
         """Begin a table where TF-IDF stands, given in how many of `total` documents each token occurs.
 
-        Each token's vector points anywhere and is as long as its inverse document frequency: up to chance the
-        cosine of two means is then that of two TF-IDF vectors (Johnson & Lindenstrauss 1984).
+        Each token's vector points anywhere and is as long as its inverse document frequency to the power
+        IDF_POWER: up to chance the cosine of two means is then that of two such TF-IDF vectors (Johnson &
+        Lindenstrauss 1984), of plain term frequencies for `mean`, of logarithmic ones for `log-mean`.
         """
         if self.config.n_layer:
             raise InputError("only an encoder without layers can begin as TF-IDF")
-        weights = torch.log((1 + total) / (1 + documents.float()))
+        weights = torch.log((1 + total) / (1 + documents.float())) ** IDF_POWER
         self.table.weight.data.mul_(weights[:, None].to(self.table.weight.device))
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -145,10 +164,12 @@ class SentenceEncoder(nn.Module):
         return found
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a folder that `sentence-transformers` opens too, with the tokenizer where there is one."""
+        """Write a folder, with the tokenizer where there is one; `sentence-transformers` opens it too.
+
+        Unless it pools by `log-mean`, which no module there computes.
+        """
         from bottega.interop.bert import config_to_huggingface, state_to_huggingface
         from bottega.interop.folder import write_folder
-        from bottega.interop.sentence import Layout, write_layout
 
         folder, config = Path(folder), self.config
         if config.n_layer:
@@ -158,7 +179,7 @@ class SentenceEncoder(nn.Module):
                 folder, hf, state_to_huggingface(self.encoder.state_dict(), bare=True), readme=readme
             )
         else:
-            write_model(folder, MODEL_TYPE, config, {"embedding.weight": self.table.weight})
+            write_model(folder, TABLE, config, {"embedding.weight": self.table.weight})
         layout = Layout(not config.n_layer, config.pooling, config.normalized, config.longest)
         write_layout(folder, layout, config.n_embd)
         if self.tokenizer is not None:
@@ -171,7 +192,6 @@ class SentenceEncoder(nn.Module):
         Raises InputError where it is damaged or asks for modules that are not computed here.
         """
         from bottega.interop.locate import locate, read_json
-        from bottega.interop.sentence import read_layout
         from bottega.interop.values import number
 
         folder = locate(path)
@@ -207,7 +227,7 @@ class SentenceEncoder(nn.Module):
                 f"{folder}: expected one tensor, embedding.weight (tokens × width), in the weights"
             )
         if (folder / "config.json").is_file():
-            config = read_config(folder, MODEL_TYPE, SentenceEncoderConfig)
+            config = read_config(folder, TABLE, SentenceEncoderConfig)
         else:  # as sentence-transformers leaves it
             config = SentenceEncoderConfig(shape[0], 1 << 13, n_embd=shape[1], n_head=1)
         if (config.vocab_size, config.n_embd, config.n_layer) != (*shape, 0):
@@ -216,3 +236,12 @@ class SentenceEncoder(nn.Module):
             model = cls(config, tokenizer)
         model.load_state_dict({"table.weight": read()["embedding.weight"].float()}, assign=True)
         return model.eval()
+
+
+def _log_counts(ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
+    """What each place counts so that a token that stands n times in its row counts 1 + ln n times in all."""
+    row = torch.arange(len(ids), device=ids.device)[:, None]
+    keys = ids + row * (ids.max() + 1)
+    _, token, times = torch.unique(keys, return_inverse=True, return_counts=True)
+    n = times[token]
+    return (1 + n.log()) / n

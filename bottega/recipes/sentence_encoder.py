@@ -109,12 +109,14 @@ def _compared(model: SentenceEncoder, taught: list[Titled], held: list[Titled]) 
 PRESETS: dict[str, Preset] = {
     "sentence-encoder": Preset(
         about="sentence encoder: titles find their paragraphs",
-        shape=SentenceEncoderConfig(60_000, context_length=2048, n_embd=1536),
+        shape=SentenceEncoderConfig(
+            60_000, context_length=2048, n_embd=1536, pooling="log-mean", temperature=0.02
+        ),
         training=TrainingConfig(
-            steps=500,
-            batch_size=512,
+            steps=250,
+            batch_size=2048,  # of which each text is a negative for all the others
             optimizer="adamw",
-            learning_rate=3e-3,
+            learning_rate=5e-3,
             weight_decay=0.0,
             beta2=0.98,
             decay_fraction=1.0,
@@ -122,7 +124,8 @@ PRESETS: dict[str, Preset] = {
             compile="off",
         ),
         run=train_sentence_encoder,
-        expected="MRR 0.709, TF-IDF 0.671: titles to paragraphs of 612 held-out Wikipedia articles",
+        minutes=4.0,
+        expected="MRR 0.726, TF-IDF 0.671: titles to paragraphs of 612 held-out Wikipedia articles",
         data="embedded, or any documents whose first line is their title, such as wikipedia-good",
         not_offered=("pad", "normalized", "n_segment", "norm_eps"),
     ),

@@ -141,9 +141,19 @@ def test_pairs_of_a_batch_are_of_different_documents() -> None:
 def test_stretches_reach_the_last_token() -> None:
     paragraphs = [[np.arange(10, 14, dtype=np.int32)]] * 4
     data = EncodedTitles([np.array([7], np.int32)] * 4, paragraphs)
-    batches = ContrastivePairs(data, 4, 0, PairOptions(titles=0.0, hidden=0.0, length=3))
+    options = PairOptions(titles=0.0, hidden=0.0, length=3, openings=0.0)
+    batches = ContrastivePairs(data, 4, 0, options)
     seen = {tuple(row) for _ in range(8) for row in batches.next_batch()["document"].tolist()}
     assert seen == {(10, 11, 12), (11, 12, 13)}
+
+
+def test_openings_are_where_a_text_begins() -> None:
+    paragraphs = [[np.arange(10, 14, dtype=np.int32), np.arange(20, 24, dtype=np.int32)]] * 4
+    data = EncodedTitles([np.array([7], np.int32)] * 4, paragraphs)
+    batches = ContrastivePairs(data, 4, 0, PairOptions(titles=0.0, length=3, openings=1.0))
+    drawn = [batches.next_batch() for _ in range(8)]
+    assert {tuple(row) for batch in drawn for row in batch["document"].tolist()} == {(10, 11, 12)}
+    assert len({tuple(row) for batch in drawn for row in batch["query"].tolist()}) == 4
 
 
 def test_foreign_spans_reach_the_last_token() -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from bottega.errors import InputError
 from bottega.models.abilities import Classifies, Encodes
 from bottega.models.bert import BERT, BERTClassifier, BERTConfig, classifier_from, read_encoder, shortened
-from bottega.models.load import load
-from bottega.models.sentence_encoder import SentenceEncoder, SentenceEncoderConfig
+from bottega.models.load import load, load_wordpiece, sizes
+from bottega.models.sentence_encoder import IDF_POWER, SentenceEncoder, SentenceEncoderConfig
 from bottega.nn.loss import IGNORE
 from bottega.recipes.bert import PRESETS
 from bottega.text.wordpiece import WordPiece
@@ -116,10 +118,34 @@ def test_an_encoder_without_layers_begins_as_tfidf(tokenizer: WordPiece) -> None
     model.begin_as_tfidf(seen, 10)
     vectors = np.zeros((len(TEXTS), tokenizer.vocab_size))
     for row, ids in enumerate(model.tokenize(TEXTS)):
-        np.add.at(vectors[row], ids, np.log(11 / (1 + seen.numpy()[ids])))
+        np.add.at(vectors[row], ids, np.log(11 / (1 + seen.numpy()[ids])) ** IDF_POWER)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     found = model.encode(TEXTS)
     np.testing.assert_allclose(found @ found.T, vectors @ vectors.T, atol=0.06)
+
+
+def test_a_mean_of_logarithmic_counts_is_that_of_scikit_learn(tokenizer: WordPiece, tmp_path: Path) -> None:
+    size = tokenizer.vocab_size
+    texts = ["glue, glue and glue: the colours of the floor", "the floor", "the the the the morning"]
+    config = SentenceEncoderConfig(size, n_embd=size, n_head=1, pooling="log-mean")
+    model = SentenceEncoder(config, tokenizer)
+    rows = model.tokenize(texts)
+    vectors = TfidfVectorizer(
+        analyzer=lambda ids: ids, vocabulary=range(size), lowercase=False, sublinear_tf=True
+    )
+    expected = vectors.fit_transform(rows).toarray()
+    model.table.weight.data = torch.diag(torch.from_numpy(vectors.idf_).float())
+    np.testing.assert_allclose(model.encode(texts), expected, atol=1e-6)
+    model.save_pretrained(tmp_path)
+    again = load(tmp_path)
+    assert again.config.pooling == "log-mean" and sizes(tmp_path) == (512, size, size)
+    np.testing.assert_array_equal(again.encode(texts), model.encode(texts))
+    assert load_wordpiece(tmp_path).encode_batch(texts) == rows
+    assert not (tmp_path / "modules.json").exists()  # which would have it opened as a plain mean elsewhere
+    with pytest.raises(InputError, match="mean or log-mean in an encoder of 0 layers, not 'cls'"):
+        replace(config, pooling="cls")
+    with pytest.raises(InputError, match="mean or cls or max in an encoder of 1 layers, not 'log-mean'"):
+        replace(config, n_layer=1)
 
 
 def test_the_contrastive_loss_is_that_of_the_formula(tokenizer: WordPiece) -> None:
