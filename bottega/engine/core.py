@@ -119,7 +119,7 @@ class Core:
         if not spans:
             return []
         hidden = self._forward(spans)
-        finite = hidden.isfinite().all(-1).cpu().numpy()
+        finite = np.isfinite(hidden.float().sum(-1).cpu().numpy())
         steps: list[tuple[int, Step]] = []
         places: list[int] = []  # of the states that are sampled from
         rows: list[Row] = []
@@ -140,7 +140,7 @@ class Core:
                 rows += _rows(span)
                 places += range(end - 1, after)
             start = after
-        return steps + self._sample(sampled, rows, hidden[places])
+        return steps + self._sample(sampled, rows, hidden if len(places) == len(hidden) else hidden[places])
 
     def _forward(self, spans: list[Span]) -> Tensor:
         """The states of the spans' tokens, (token, width)."""

@@ -67,11 +67,9 @@ def choose(
     logits are not.
     """
     scores = _edited(logits.float(), rows, end_of_text, allowed or {})
-    best = _argmax(scores)
-    finite = scores.gather(-1, best[:, None]).isfinite()[:, 0]
-    if not bool(finite.all()):
-        raise NotFinite((~finite).nonzero().flatten().tolist())
-    chosen: list[int] = best.tolist()
+    chosen, finite = _greatest(scores)
+    if not all(finite):
+        raise NotFinite([i for i, number in enumerate(finite) if not number])
     warm = [i for i, row in enumerate(rows) if row.params.temperature > 0]
     if warm:
         drawn = _draw(scores if len(warm) == len(rows) else scores[warm], [rows[i] for i in warm])
@@ -80,11 +78,14 @@ def choose(
     return chosen
 
 
-def _argmax(scores: Float[Tensor, "row vocabulary"]) -> Int[Tensor, " row"]:
-    """Where each row is greatest; a NaN counts as the greatest."""
-    if scores.device.type == "cpu":  # of 50,000 numbers torch's own takes 31 µs, NumPy's 3
-        return torch.from_numpy(scores.numpy().argmax(-1))
-    return scores.argmax(-1)
+def _greatest(scores: Float[Tensor, "row vocabulary"]) -> tuple[list[int], list[bool]]:
+    """Where each row is greatest, and whether it is finite there; a NaN counts as the greatest."""
+    if scores.device.type != "cpu":
+        at = scores.argmax(-1)
+        return at.tolist(), scores.gather(-1, at[:, None])[:, 0].isfinite().tolist()
+    numbers = scores.numpy()  # whose argmax of 50,000 takes 3 µs, and torch's 31
+    best = numbers.argmax(-1)
+    return best.tolist(), np.isfinite(numbers[np.arange(len(best)), best]).tolist()
 
 
 def _edited(
@@ -107,8 +108,9 @@ def _edited(
     scores = logits.clone()
     for i in changed:
         _penalise(scores[i], rows[i])
-    if endless:
-        scores[[i for i, _ in endless], [end for _, end in endless]] = -math.inf
+    if endless:  # on a CPU through NumPy: torch takes 40 µs to index by lists
+        places = scores.numpy() if scores.device.type == "cpu" else scores
+        places[[i for i, _ in endless], [end for _, end in endless]] = -math.inf
     for i, mask in allowed.items():
         scores[i].masked_fill_(~mask, -math.inf)
     return scores
