@@ -49,7 +49,7 @@ class Bench:
     clients: tuple[int, ...] = (16, 64)
     requests: int = 2  # of each client
     llama_server: Path | None = None  # the program, if it is to be measured too
-    transformers: bool = False  # in bf16, batched or one request after the other: both are measured
+    transformers: bool = False  # in bf16 and batched: by default it answers one request after the other
     quick: bool = False
 
 
@@ -81,11 +81,7 @@ def main(bench: Bench) -> None:
             export_gguf(folder, Path(name) / "model.gguf", "q8_0")
             servers.append(("llama-server Q8_0", llama(bench.llama_server, Path(name) / "model.gguf")))
         if bench.transformers:
-            for kind, option in (
-                ("batched", "--continuous-batching"),
-                ("one by one", "--no-continuous-batching"),
-            ):
-                servers.append((f"transformers bf16 {kind}", transformers(folder, option)))
+            servers.append(("transformers bf16 batched", transformers(folder)))
         for case, starting in servers:
             with starting as server:
                 print(f"{case}: ready after {server.ready:.1f} s")
@@ -165,10 +161,11 @@ def llama(program: Path, model: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def transformers(folder: Path, batching: str) -> Iterator[Server]:
+def transformers(folder: Path) -> Iterator[Server]:
     """`transformers serve`, to which the end of the text is unknown, so that no answer ends early."""
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), batching]
-    with answering([*command, "--device", "cpu", "--dtype", "bfloat16"]) as (port, ready):
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder)]
+    command += ["--continuous-batching", "--device", "cpu", "--dtype", "bfloat16"]
+    with answering(command) as (port, ready):
         settings = {"max_new_tokens": DRAWN, "min_new_tokens": DRAWN, "do_sample": False}
         yield Server(port, ready, {"model": str(folder), "generation_config": json.dumps(settings)})
 
