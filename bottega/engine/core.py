@@ -119,7 +119,7 @@ class Core:
         if not spans:
             return []
         hidden = self._forward(spans)
-        finite = np.isfinite(hidden.float().sum(-1).cpu().numpy())
+        finite = np.isfinite(hidden.float().sum(-1).cpu().numpy())  # a sum is no number where a part is none
         steps: list[tuple[int, Step]] = []
         places: list[int] = []  # of the states that are sampled from
         rows: list[Row] = []
