@@ -5,7 +5,8 @@ streamed, and a client asks again as soon as it has its answer. Servers run one 
 and are started and stopped here. llama-server reads the same weights at 8 bits (Q8_0).
 
     python bench/serving.py                                  # under ten minutes
-    python bench/serving.py --llama-server PATH --transformers   # with the rivals
+    python bench/serving.py --llama-server PATH                  # with one rival, some minutes more
+    python bench/serving.py --llama-server PATH --transformers   # another: half an hour more
     python bench/serving.py --quick                          # a tiny model, to show that all is in place
 """
 

@@ -25,7 +25,7 @@ from bottega.models.folders import read_config, write_model
 from bottega.nn.loss import Loss
 from bottega.text.wordpiece import WordPiece
 
-# Below 1, because the longer a token's vector the more it also weighs where it is only near by chance.
+# Chosen by trial: among the best of all paragraphs 0.8 finds more than 1, before any training.
 IDF_POWER = 0.8
 
 

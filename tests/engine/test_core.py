@@ -336,6 +336,20 @@ def test_a_broken_token_fails_those_who_have_it_and_nobody_else(
     assert core.statistics().kv_blocks_used == 0
 
 
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_what_a_broken_step_computed_is_found_by_nobody(
+    gpt2: GPT, run: Any, monkeypatch: Any, factor: float
+) -> None:
+    core = core_of(gpt2, EngineSettings())
+    request = Request([n % 50 for n in range(150)], SamplingParams(max_tokens=3, temperature=0))
+    hidden = core.model.hidden
+    with monkeypatch.context() as patch:
+        patch.setattr(core.model, "hidden", lambda *args: hidden(*args) * factor)
+        assert isinstance(run(core, [request])[0].steps[0].error, EngineFailed)
+    assert run(core, [request])[0].ids == alone(gpt2, request).ids
+    assert core.statistics().prefix_hit_tokens == 0
+
+
 def test_a_row_whose_logits_alone_are_broken_fails_alone(gpt2: GPT, run: Any) -> None:
     core = core_of(gpt2, EngineSettings(speculate=3))
     bias = {5: 0.0}
