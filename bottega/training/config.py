@@ -26,7 +26,7 @@ class TrainingConfig:
     tokens: float | None = None
     """Budget in tokens, rounded up to whole steps."""
     minutes: float | None = None
-    """Budget in minutes: the first steps are timed, then the number of steps is fixed and written down."""
+    """Budget in minutes: the first steps are timed, then the number of steps is planned and written down."""
 
     batch_size: int = 32
     """Sequences a step, over all ranks and micro-batches."""

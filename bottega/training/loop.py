@@ -41,6 +41,7 @@ from bottega.training.events import (
 )
 from bottega.training.interrupts import Interrupts, listening
 from bottega.training.precision import DTYPES, Weights
+from bottega.training.schedules import depends_from
 from bottega.training.validation import Validation
 
 Sample = Callable[[nn.Module, int], str]  # what a model makes at a step: a text to look at
@@ -221,16 +222,16 @@ class _Training:
         """Step until the budget is spent; return the last checkpoint."""
         self.saved_at = time.monotonic()
         while True:
-            seconds = self._step()
+            self.stopwatch.time(self._step())
             state = self.state
-            settled = state.steps is None and self._fix_steps(seconds)
+            planned = self._plan() if state.steps is None else self._plan_again(state.steps)
             last = state.steps is not None and state.step >= state.steps
             every = state.validate_every
             improved = self._validate() if last or (every and state.step % every == 0) else False
             stop = self.world.any(self.interrupts.raised, self.device)
             by_step = self.config.save_every is not None and state.step % self.config.save_every == 0
             by_clock = time.monotonic() - self.saved_at >= self.config.save_seconds
-            if last or stop or settled or improved or by_step or by_clock:
+            if last or stop or planned or improved or by_step or by_clock:
                 folder = self._save(best=improved)
                 if last:
                     return folder
@@ -299,14 +300,29 @@ class _Training:
             state.unit,
         )
 
-    def _fix_steps(self, seconds: float) -> bool:
-        """Turn minutes into steps once enough have been timed; from here on only steps count."""
-        decided = self.stopwatch.decide(self.config, self.state.step, seconds)
-        steps, every = (int(self.world.first_says(float(n), self.device)) for n in decided or (-1, -1))
+    def _plan(self) -> bool:
+        """Turn minutes into steps once enough have been timed; return whether they have become some."""
+        planned = self.stopwatch.plan(self.config, self.state.step)
+        steps, every = (int(self.world.first_says(float(n), self.device)) for n in planned or (-1, -1))
         if steps < 0:
             return False
         self.state.steps, self.state.validate_every = steps, every
         self._emit(Notice(f"{self.config.minutes:g} minutes are {steps:,} steps on this machine"))
+        return True
+
+    def _plan_again(self, steps: int) -> bool:
+        """Where the machine has become faster or slower, mend the plan before the first weight depends on it.
+
+        Return whether it has changed. From there on only steps count.
+        """
+        state = self.state
+        if self.config.minutes is None or state.step != depends_from(self.config, steps):
+            return False
+        again = self.stopwatch.plan_again(state.step, steps, state.validate_every or steps)
+        state.steps = int(self.world.first_says(float(again), self.device))
+        if state.steps == steps:
+            return False
+        self._emit(Notice(f"the pace has changed: {self.config.minutes:g} minutes are {state.steps:,} steps"))
         return True
 
     # Looking and keeping

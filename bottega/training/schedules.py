@@ -9,6 +9,13 @@ from bottega.training.config import TrainingConfig
 COSINE_FLOOR = 0.1  # Brown et al. (2020, appendix B): cosine decay down to 10 % of the peak
 
 
+def depends_from(config: TrainingConfig, steps: int) -> int:
+    """Return the step from which the rate depends on how many steps there are: until then they may change."""
+    if config.schedule == "wsd":
+        return steps - _decay(config, steps)
+    return 0 if config.schedule == "cosine" else steps
+
+
 def multiplier(config: TrainingConfig, step: int, steps: int | None) -> float:
     """Return the multiple of the peak rate for the update after `step` updates, of `steps` in all.
 
@@ -28,8 +35,13 @@ def multiplier(config: TrainingConfig, step: int, steps: int | None) -> float:
     if steps is None or config.schedule == "constant":
         return warm
     if config.schedule == "wsd":
-        decay = max(1, round(config.decay_fraction * steps)) if config.decay_fraction else 0
+        decay = _decay(config, steps)
         # The last update still moves: zero itself would be reached one step after it.
         return warm if step < steps - decay else min(warm, (steps - step) / (decay + 1))
     progress = max(0, step - config.warmup_steps) / max(1, steps - config.warmup_steps)
     return warm * (COSINE_FLOOR + (1 - COSINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def _decay(config: TrainingConfig, steps: int) -> int:
+    """Return in how many of the steps wsd decays."""
+    return max(1, round(config.decay_fraction * steps)) if config.decay_fraction else 0

@@ -77,6 +77,54 @@ def test_a_budget_in_minutes_becomes_steps_that_are_written_down(tmp_path: Path,
     assert events["step"][-1] == result.step
 
 
+def test_a_plan_in_minutes_is_mended_when_the_machine_becomes_faster(tmp_path: Path, tiny, rows) -> None:
+    class Hindered(type(tiny())):
+        def loss(self, batch):
+            time.sleep(0.05 if self.calls < 25 else 0.005)
+            return super().loss(batch)
+
+    torch.manual_seed(0)
+    model = Hindered(tiny().config)
+    told: list[str] = []
+    began = time.monotonic()
+    config = config_of(steps=None, minutes=4 / 60)
+    result = train(model, rows(), tmp_path, config, on_event=lambda e: told.append(getattr(e, "text", "")))
+    took = time.monotonic() - began
+    first, *others = (line for line in told if "minutes are" in line)
+    assert int(first.split()[3].replace(",", "")) < 90  # as slow as at first
+    assert others and all(line.startswith("the pace has changed") for line in others)
+    assert result.step > 120
+    assert 2.5 < took < 30
+    assert json.loads((tmp_path / "latest/state/state.json").read_text())["steps"] == result.step
+
+
+def timed(watch: Stopwatch, config, step: int, seconds: float) -> tuple[int, int] | None:
+    watch.time(seconds)
+    return watch.plan(config, step)
+
+
+@pytest.mark.parametrize(
+    ("pace", "again"),
+    [
+        (1.0, 100),  # as planned
+        (1.02, 100),  # within what planning can tell
+        (0.5, 140),  # twice as fast
+        (1.25, 92),  # slower
+        (8.0, 80),  # at least half of the decay stays
+    ],
+)
+def test_a_plan_is_mended_by_the_pace_since_it_was_made(pace: float, again: int) -> None:
+    watch = Stopwatch(100.5 / 60)
+    for _ in range(7):
+        watch.time(3.0)
+    watch.began -= 60.0
+    assert watch.plan(config_of(steps=None, minutes=1.0, validate_every=10), 60) is not None
+    assert watch.plan_again(60, 100, 10) == 100  # nothing timed since
+    for _ in range(50):
+        watch.time(pace)
+    assert watch.plan_again(60, 100, 10) == again
+
+
 @pytest.mark.parametrize(
     ("aside", "validate_every", "decided"),
     [
@@ -91,7 +139,7 @@ def test_the_stopwatch_sets_validations_aside(aside: float, validate_every: int 
     watch = Stopwatch(1.001)
     watch.aside = aside
     config = config_of(steps=None, minutes=1.0, validate_every=validate_every)
-    answers = [watch.decide(config, step, 1.0) for step in range(1, 8)]
+    answers = [timed(watch, config, step, 1.0) for step in range(1, 8)]
     assert answers[:6] == [None] * 6  # two to settle, five timed
     assert answers[6] == decided
 
@@ -100,9 +148,17 @@ def test_a_budget_eaten_by_compilation_is_decided_on_one_timed_step() -> None:
     watch = Stopwatch(1.0)
     watch.began -= 30.0
     config = config_of(steps=None, minutes=1.0)
-    answers = [watch.decide(config, step, 1.0) for step in range(1, 4)]
+    answers = [timed(watch, config, step, 1.0) for step in range(1, 4)]
     assert answers[:2] == [None, None]
     assert answers[2] is not None and answers[2][0] in (32, 33)
+
+
+@pytest.mark.parametrize("validate_every", [None, 10])
+def test_a_budget_spent_before_a_step_was_timed_ends_the_run(validate_every: int | None) -> None:
+    watch = Stopwatch(1.0)
+    watch.began -= 61.0
+    config = config_of(steps=None, minutes=1.0, validate_every=validate_every)
+    assert timed(watch, config, 1, 61.0) == (1, validate_every or 1)
 
 
 def test_memory_is_counted_before_it_is_taken(tiny, rows) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from bottega.training.config import TrainingConfig
-from bottega.training.schedules import multiplier
+from bottega.training.schedules import depends_from, multiplier
 
 
 def rates(steps: int | None, n: int, **values) -> list[float]:
@@ -30,6 +30,24 @@ def test_cosine_ends_at_a_tenth() -> None:
     assert rate[60] == pytest.approx(0.55)
     assert rate[110] == pytest.approx(0.1)
     assert rate[10:] == sorted(rate[10:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "decay", "first"),
+    [
+        ("wsd", 0.4, 60),
+        ("wsd", 0.0, 100),
+        ("cosine", 0.4, 0),
+        ("constant", 0.4, 100),
+        ("inverse_sqrt", 0.4, 100),
+    ],
+)
+def test_until_then_no_rate_depends_on_the_number_of_steps(schedule: str, decay: float, first: int) -> None:
+    values = {"schedule": schedule, "decay_fraction": decay, "warmup_steps": 0}
+    assert depends_from(TrainingConfig(steps=100, **values), 100) == first
+    planned, longer = (rates(steps, 100, **values) for steps in (100, 200))
+    assert planned[:first] == longer[:first]
+    assert planned[first + 1 :] != longer[first + 1 :] or first == 100
 
 
 def test_constant_and_no_warmup() -> None:
