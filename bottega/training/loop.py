@@ -280,9 +280,6 @@ class _Training:
         state = self.state
         tokens, seconds = (sum(values) for values in zip(*self.recent, strict=True))
         speed = tokens / seconds
-        share = (
-            speed / self.world.size * self.flops / self.peak if self.flops is not None and self.peak else None
-        )
         left = None if state.steps is None else (state.steps - state.step) * seconds / len(self.recent)
         rate = self.config.learning_rate * self.context.multiplier
         return StepEvent(
@@ -293,12 +290,19 @@ class _Training:
             norm,
             state.tokens,
             speed,
-            share,
+            self._share_of_peak(speed),
             state.seconds,
             left,
             metrics,
             state.unit,
         )
+
+    def _share_of_peak(self, speed: float) -> float | None:
+        """Return it, or None where it is unknown: above 1, the peak was measured beside other work."""
+        if self.flops is None or not self.peak:
+            return None
+        share = speed / self.world.size * self.flops / self.peak
+        return share if share <= 1 else None
 
     def _plan(self) -> bool:
         """Turn minutes into steps once enough have been timed; return whether they have become some."""

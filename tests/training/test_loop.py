@@ -153,6 +153,24 @@ def test_a_budget_eaten_by_compilation_is_decided_on_one_timed_step() -> None:
     assert answers[2] is not None and answers[2][0] in (32, 33)
 
 
+@pytest.mark.parametrize("peak", [1e15, 1.0])
+def test_no_share_is_told_of_a_peak_that_the_steps_exceed(
+    tmp_path: Path, tiny, rows, monkeypatch, peak
+) -> None:
+    class Counted(type(tiny())):
+        def flops_per_token(self) -> float:
+            return 1e6
+
+    monkeypatch.setattr("bottega.training.machine.measured_peak", lambda device, dtype: peak)
+    told: list[StepEvent] = []
+    model = Counted(tiny().config)
+    train(
+        model, rows(), tmp_path, config_of(), on_event=lambda e: isinstance(e, StepEvent) and told.append(e)
+    )
+    expected = [step.tokens_per_second * 1e6 / peak if peak > 1 else None for step in told]
+    assert [step.share_of_peak for step in told] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("validate_every", [None, 10])
 def test_a_budget_spent_before_a_step_was_timed_ends_the_run(validate_every: int | None) -> None:
     watch = Stopwatch(1.0)
