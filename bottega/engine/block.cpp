@@ -1,4 +1,4 @@
-// A whole pre-norm block in one call: what lies between its four linear layers touches few bytes, but calls cost.
+// All pre-norm blocks in one call: what lies between their linear layers touches few bytes, but calls cost.
 
 #include <vector>
 
@@ -29,13 +29,17 @@ void place_head(const Before &norm, const float *cosine, const float *signed_sin
     }
 }
 
-}  // namespace
+// Where the tokens' keys and values lie and go; the rest as in attention.cpp.
+struct Cache {
+  char *keys, *values;
+  const int32_t *tables, *rows, *positions;
+  long block_stride, table_stride;
+  int bf16;
+};
 
-// x, y: (tokens, width). `cosine`, `signed_sine`: (tokens, dim), or null. The rest as in attention.cpp.
-extern "C" void block(const Block *b, const float *x, float *y, const float *cosine, const float *signed_sine,
-                      void *keys, void *values, const int32_t *tables, const int32_t *rows,
-                      const int32_t *positions, long tokens, long block_stride, long table_stride, int bf16,
-                      int threads) {
+// y may be x.
+void block(const Block *b, const float *x, float *y, const float *cosine, const float *signed_sine, const Cache &cache,
+           long tokens, int threads) {
   thread_local std::vector<float> scratch;
   const long width = b->qkv->n_out, dim = b->dim, wide = b->up->n_out, q_width = b->heads * dim;
   scratch.resize(tokens * (width + q_width + wide));
@@ -49,11 +53,26 @@ extern "C" void block(const Block *b, const float *x, float *y, const float *cos
         place_head(h < b->heads ? b->q_norm : b->k_norm, cosine ? cosine + t * dim : nullptr,
                    signed_sine + t * dim, dim, qkv + t * width + h * dim);
   }
-  store_kv(k, v, keys, values, tables, rows, positions, tokens, b->kv_heads, dim, width, dim, block_stride,
-           table_stride, bf16, threads);
-  attend(qkv, keys, values, tables, rows, positions, attended, tokens, b->heads, b->kv_heads, dim, width, dim,
-         block_stride, table_stride, b->band, bf16, threads);
+  store_kv(k, v, cache.keys, cache.values, cache.tables, cache.rows, cache.positions, tokens, b->kv_heads, dim, width,
+           dim, cache.block_stride, cache.table_stride, cache.bf16, threads);
+  attend(qkv, cache.keys, cache.values, cache.tables, cache.rows, cache.positions, attended, tokens, b->heads,
+         b->kv_heads, dim, width, dim, cache.block_stride, cache.table_stride, b->band, cache.bf16, threads);
   linear(b->out, attended, x, y, tokens, threads);
   linear(b->up, y, nullptr, hidden, tokens, threads);
   linear(b->down, hidden, y, y, tokens, threads);
+}
+
+}  // namespace
+
+// x, y: (tokens, width). `cosine`, `signed_sine`: (tokens, dim), or null. `layer_stride`: bytes between the keys of a
+// block and of the next, and between their values.
+extern "C" void blocks(const Block *const *all, long n, const float *x, float *y, const float *cosine,
+                       const float *signed_sine, char *keys, char *values, long layer_stride, const int32_t *tables,
+                       const int32_t *rows, const int32_t *positions, long tokens, long block_stride,
+                       long table_stride, int bf16, int threads) {
+  for (long i = 0; i < n; i++) {
+    const Cache cache{keys + i * layer_stride, values + i * layer_stride, tables, rows, positions, block_stride,
+                      table_stride, bf16};
+    block(all[i], i ? y : x, y, cosine, signed_sine, cache, tokens, threads);
+  }
 }

@@ -37,7 +37,7 @@ _SIGNATURES = {
     "store_kv": [c_void_p] * 7 + [c_long] * 7 + [c_int] * 2,
     "quantise": [c_void_p] + [c_long] * 2 + [c_int] + [c_void_p] * 2 + [c_int],
     "linear": [c_void_p] * 4 + [c_long, c_int],
-    "block": [c_void_p] * 10 + [c_long] * 3 + [c_int] * 2,
+    "blocks": [c_void_p, c_long] + [c_void_p] * 6 + [c_long] + [c_void_p] * 3 + [c_long] * 3 + [c_int] * 2,
 }
 
 

@@ -7,7 +7,6 @@ is and where it stands, and implements nn.cache.KVCache on that.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import psutil
@@ -67,18 +66,12 @@ class Pass:
         store(k[0].transpose(0, 1), v[0].transpose(0, 1), keys, values, *place)
         return attend(q[0].transpose(0, 1), keys, values, *place, band).transpose(0, 1)[None]
 
-    def arguments(self, layer: int) -> tuple[int, ...]:
-        """Where a kernel finds a layer's keys and values and the tokens' places: block.cpp's, in order."""
-        keys, values, *places, sizes = self._arguments
-        offset = layer * self.cache.keys.stride(0) * self.cache.keys.itemsize
-        return (keys + offset, values + offset, *places, *sizes)
-
-    @cached_property
-    def _arguments(self) -> tuple[int, int, int, int, int, tuple[int, ...]]:
+    def arguments(self) -> tuple[int, ...]:
+        """Where the kernel of all blocks finds keys, values and the tokens' places: block.cpp's, in order."""
         keys, values = self.cache.keys, self.cache.values
-        sizes = (len(self.at), keys.stride(1), self.tables.stride(0), int(keys.dtype == torch.bfloat16))
         places = (self.tables.data_ptr(), self.rows.data_ptr(), self.at.data_ptr())
-        return (keys.data_ptr(), values.data_ptr(), *places, sizes)
+        sizes = (len(self.at), keys.stride(1), self.tables.stride(0), int(keys.dtype == torch.bfloat16))
+        return (keys.data_ptr(), values.data_ptr(), keys.stride(0) * keys.itemsize, *places, *sizes)
 
     def advance(self, counts: Tensor | int) -> None:
         """A pass is used once; its sequences count their tokens themselves."""

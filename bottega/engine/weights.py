@@ -15,8 +15,11 @@ a time.
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,11 +44,13 @@ def pack(model: GPT, kind: Kind, exact: bool) -> nn.Module:
     head = PackedLinear(model.head_weight, None, kind, exact)
     if not model.config.tied:
         model.head = nn.Identity()  # type: ignore[assignment]
-    for layer, block in enumerate(model.blocks):
-        assert isinstance(block, Block)
+    blocks = [block for block in model.blocks if isinstance(block, Block)]
+    for block in blocks:
         _pack_block(block, kind, exact)
-        if head.compiled is not None and not block.post_norm:
-            model.blocks[layer] = PackedBlock(block)
+    if head.compiled is not None:
+        _lay_together([layer for layer in model.modules() if isinstance(layer, PackedLinear)] + [head])
+        if not any(block.post_norm for block in blocks):
+            model.blocks = nn.ModuleList([PackedBlocks(blocks)])
     embedding: nn.Module
     if model.config.tied and kind in ("fp32", "bf16"):
         embedding = TiedEmbedding(head)
@@ -74,38 +79,58 @@ def _pack_block(block: Block, kind: Kind, exact: bool) -> None:
         block.norm1, block.norm2 = nn.Identity(), nn.Identity()
 
 
-class PackedBlock(nn.Module):
-    """A packed pre-norm block: in one call of the kernels where the cache is paged."""
+def _lay_together(layers: list[PackedLinear]) -> None:
+    """Move the words of `layers` into one piece of memory, in this order, mapped in large pages if possible.
 
-    def __init__(self, block: Block) -> None:
+    Reading is a few hundredths faster so: fewer pages to look up, and processors look ahead within one.
+    """
+    if not hasattr(mmap, "MADV_HUGEPAGE"):  # Linux has it
+        return
+    sizes = [layer.words.numel() for layer in layers]
+    memory = mmap.mmap(-1, 4 * sum(sizes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel may be built without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    whole = torch.frombuffer(memory, dtype=torch.int32)
+    for layer, words in zip(layers, whole.split_with_sizes(sizes), strict=True):
+        layer.move(words.view(layer.words.shape))
+
+
+class PackedBlocks(nn.Module):
+    """All blocks of a packed pre-norm model: in one call of the kernels where the cache is paged."""
+
+    def __init__(self, blocks: list[Block]) -> None:
         super().__init__()
-        self.block, attn = block, block.attn
-        self._layer, dim = attn.layer, attn.dim
-        layers = (attn.qkv, attn.out, *block.mlp.children())
-        pointers = [ctypes.pointer(layer.described) for layer in layers if isinstance(layer, PackedLinear)]
-        norms = [
-            _before(attn.q_norm if attn.qk_norm else None),
-            _before(attn.k_norm if attn.qk_norm else None),
-        ]
-        heads, kv_heads = (size // dim for size in attn.sizes[:2])
-        described = kernels.Block(
-            *pointers, *(norm for norm, _ in norms), heads, kv_heads, dim, attn.band or 0
-        )
-        self._held = (described, norms)
-        self._library, self._address = kernels.compiled(), ctypes.addressof(described)
+        self.blocks = nn.ModuleList(blocks)
+        described = [_described(block) for block in blocks]
+        pointers = [ctypes.pointer(block) for block, _ in described]
+        self._pointers = (ctypes.POINTER(kernels.Block) * len(pointers))(*pointers)
+        self._held, self._library = described, kernels.compiled()
 
     def forward(self, x: Tensor, rotary: Rotary | None, cache: KVCache | None = None) -> Tensor:
-        """What the block does, with x (1, token, width) in fp32."""
+        """What the blocks do, with x (1, token, width) in fp32."""
         if not isinstance(cache, Pass):
-            return self.block(x, rotary, cache)
+            for block in self.blocks:
+                x = block(x, rotary, cache)
+            return x
         assert self._library is not None
         y = torch.empty_like(x)
         cosine, sine = (None, None) if rotary is None else (table.data_ptr() for table in rotary)
-        self._library.block(
-            self._address, x.data_ptr(), y.data_ptr(), cosine, sine, *cache.arguments(self._layer),
+        self._library.blocks(
+            self._pointers, len(self._pointers), x.data_ptr(), y.data_ptr(), cosine, sine, *cache.arguments(),
             torch.get_num_threads(),
         )  # fmt: skip
         return y
+
+
+def _described(block: Block) -> tuple[kernels.Block, list[Any]]:
+    """A packed block as the kernel reads it, and what it points to."""
+    attn = block.attn
+    layers = (attn.qkv, attn.out, *block.mlp.children())
+    pointers = [ctypes.pointer(layer.described) for layer in layers if isinstance(layer, PackedLinear)]
+    norms = [_before(norm) for norm in ((attn.q_norm, attn.k_norm) if attn.qk_norm else (None, None))]
+    heads, kv_heads = (size // attn.dim for size in attn.sizes[:2])
+    steps = (step for step, _ in norms)
+    return kernels.Block(*pointers, *steps, heads, kv_heads, attn.dim, attn.band or 0), norms
 
 
 class SwiGLU(nn.Module):
@@ -182,6 +207,11 @@ class PackedLinear(nn.Module):
         pointers = [None if tensor is None else tensor.data_ptr() for tensor in (words, scales, bias)]
         self.described = kernels.Linear(*pointers, self.n_in, self.n_out, step, KINDS.index(kind))
         self._held, self._address = norm, ctypes.addressof(self.described)
+
+    def move(self, words: Tensor) -> None:
+        """Keep the words in this memory instead."""
+        self.words = words.copy_(self.words)
+        self.described.words = words.data_ptr()
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply every row."""
