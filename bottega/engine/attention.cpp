@@ -4,8 +4,6 @@
 // one sequence that share a key head (a prompt's tokens, a group's heads) go through them together, so that a
 // block is read once for all; the arithmetic of each is the same as if it were alone.
 
-#include <vector>
-
 #include "rows.h"
 
 namespace {

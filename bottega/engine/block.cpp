@@ -1,7 +1,5 @@
 // All pre-norm blocks in one call: what lies between their linear layers touches few bytes, but calls cost.
 
-#include <vector>
-
 #include "rows.h"
 
 struct Block {
@@ -17,7 +15,7 @@ void place_head(const Before &norm, const float *cosine, const float *signed_sin
   thread_local std::vector<float> buffer;
   if (norm.step != NOTHING) {
     const long padded = (dim + LANES - 1) / LANES * LANES;
-    buffer.resize(padded);
+    reserve(buffer, padded);
     prepare(norm, head, dim, padded, buffer.data());
     memcpy(head, buffer.data(), dim * sizeof(float));
   }
@@ -42,7 +40,7 @@ void block(const Block *b, const float *x, float *y, const float *cosine, const 
            long tokens, int threads) {
   thread_local std::vector<float> scratch;
   const long width = b->qkv->n_out, dim = b->dim, wide = b->up->n_out, q_width = b->heads * dim;
-  scratch.resize(tokens * (width + q_width + wide));
+  reserve(scratch, tokens * (width + q_width + wide));
   float *const qkv = scratch.data(), *const attended = qkv + tokens * width, *const hidden = attended + tokens * q_width;
   float *const k = qkv + q_width, *const v = k + b->kv_heads * dim;
   linear(b->qkv, x, nullptr, qkv, tokens, threads);

@@ -4,8 +4,6 @@
 // two bf16, four int8 or eight int4 inputs. So a thread reads its weights as one stream, and a vector holds the sums
 // of 16 channels: nothing is folded at the end, and the order of a row's sums is the same among any other rows.
 
-#include <vector>
-
 #include "rows.h"
 
 namespace {
@@ -18,7 +16,8 @@ constexpr long GROUP = 32;  // inputs that share a scale: of the activations, an
 struct Inputs {
   const int32_t *words;  // `stride` a row
   const float *scales;   // int8, int4: `groups` a row
-  const int32_t *offsets;  // likewise: what the weights' offset adds to the group's sum, negated
+  const int32_t *offsets;  // int4, likewise: what the weights' offset adds to the group's sum, negated
+  const float *shifts;  // int8: the same for a row's whole sum, as its weights have one scale in all groups
   long stride, groups;
 };
 
@@ -56,12 +55,6 @@ INLINE F dot_pair(F acc, I w, int32_t x) {
 #endif
 }
 
-INLINE float as_float(int32_t x) {
-  float v;
-  memcpy(&v, &x, sizeof v);
-  return v;
-}
-
 // The weights of a step. While a tile of several rows works on them, those of the next panel are on their way.
 template <int R, int C> INLINE void load_words(const int32_t *w, long next, I (&words)[C]) {
   for (int c = 0; c < C; c++) words[c] = load(w + c * LANES);
@@ -85,9 +78,7 @@ INLINE void sums(const Inputs &in, const int32_t *x, long row, const Weights &we
   } else {
     constexpr long inner = kind == INT8 ? GROUP / 4 : GROUP / 8;
     for (long g = 0; g < weights.groups; g++) {
-      I acc[R][C];
-      for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) acc[r][c] = splat(in.offsets[(row + r) * in.groups + g]);
+      I acc[R][C] = {};
       for (long k = g * inner; k < (g + 1) * inner; k++) {
         I words[C];
         load_words<R, C>(w + k * PANEL, weights.steps * PANEL, words);
@@ -107,8 +98,11 @@ INLINE void sums(const Inputs &in, const int32_t *x, long row, const Weights &we
         F scale = splat(1.0f);
         if constexpr (kind == INT4)
           scale = load(weights.group_scales + (panel * weights.groups + g) * PANEL + column + c * LANES);
-        for (int r = 0; r < R; r++)
-          total[r][c] = fused(to_float(acc[r][c]), scale * in.scales[(row + r) * in.groups + g], total[r][c]);
+        for (int r = 0; r < R; r++) {
+          const long at = (row + r) * in.groups + g;
+          if constexpr (kind == INT4) acc[r][c] += in.offsets[at];
+          total[r][c] = fused(to_float(acc[r][c]), scale * in.scales[at], total[r][c]);
+        }
       }
     }
   }
@@ -119,7 +113,9 @@ void tile(const Inputs &in, long row, const Weights &weights, long panel, const 
           const float *bias, const float *residual, float *y, long n_out) {
   const int32_t *x = in.words + row * in.stride;
   for (int column = 0; column < PANEL; column += COLUMNS * LANES) {
-    F total[R][COLUMNS] = {};
+    F total[R][COLUMNS];
+    for (int r = 0; r < R; r++)
+      for (int c = 0; c < COLUMNS; c++) total[r][c] = splat(kind == INT8 ? in.shifts[row + r] : 0.0f);
     sums<kind, R, COLUMNS>(in, x, row, weights, panel, column, total);
     for (int c = 0; c < COLUMNS; c++) {
       const long channel = panel * PANEL + column + c * LANES, left = n_out - channel;
@@ -130,7 +126,7 @@ void tile(const Inputs &in, long row, const Weights &weights, long panel, const 
         F v = fused(total[r][c], scale, shift);
         const long at = (row + r) * n_out + channel;
         if (residual) v += load_part(residual + at, left);
-        memcpy(y + at, &v, (left < LANES ? left : LANES) * sizeof(float));
+        store_part(y + at, v, left);
       }
     }
   }
@@ -154,10 +150,11 @@ void multiply(const Inputs &in, long rows, const Weights &weights, const float *
     }
 }
 
-// A prepared row as int8, with a scale for each group of inputs.
-void quantise(const float *x, long groups, int offset, int8_t *q, float *scales, int32_t *offsets) {
+// A prepared row as int8, with a scale for each group of inputs; returns what the weights' offset adds, negated.
+float quantise(const float *x, long groups, int offset, int8_t *q, float *scales, int32_t *offsets) {
   typedef int8_t Bytes __attribute__((vector_size(16)));
   const F magic = splat(12582912.0f);  // rounds to nearest, ties to even
+  float shift = 0;
   for (long g = 0; g < groups; g++) {
     const F low = load(x + g * GROUP), high = load(x + g * GROUP + LANES);
     const float top = maximum(larger(larger(low, -low), larger(high, -high)));
@@ -166,12 +163,11 @@ void quantise(const float *x, long groups, int offset, int8_t *q, float *scales,
     const I b = (I)(fused(high, splat(inverse), magic)) - (I)magic;
     const Bytes bytes[2] = {__builtin_convertvector(a, Bytes), __builtin_convertvector(b, Bytes)};
     memcpy(q + g * GROUP, bytes, GROUP);
-    const I both = a + b;
-    int32_t total = 0;
-    for (int i = 0; i < LANES; i++) total += both[i];
     scales[g] = top / 127.0f;
-    offsets[g] = -offset * total;
+    offsets[g] = -offset * int32_t(sum(to_float(a + b)));
+    shift += scales[g] * float(offsets[g]);
   }
+  return shift;
 }
 
 }  // namespace
@@ -187,9 +183,9 @@ extern "C" void linear(const Linear *layer, const float *x, const float *residua
   const long inputs = kind == FP32 ? 1 : kind == BF16 ? 2 : kind == INT8 ? 4 : 8;  // in a word of weights
   const Weights weights{layer->words, (const uint16_t *)layer->scales, ((kind < INT8 ? n_in : padded) + inputs - 1) / inputs, groups};
   const long stride = kind == FP32 ? padded : kind == BF16 ? padded / 2 : padded / 4;
-  buffer.resize(rows * (stride + 2 * groups));
+  reserve(buffer, rows * (stride + 2 * groups + 1));
   int32_t *const q = buffer.data(), *const offsets = q + rows * stride;
-  float *const factors = (float *)(offsets + rows * groups);
+  float *const factors = (float *)(offsets + rows * groups), *const shifts = factors + rows * groups;
 #pragma omp parallel for schedule(static) num_threads(threads) if (rows > 8)
   for (long r = 0; r < rows; r++) {
     int32_t *to = q + r * stride;
@@ -198,7 +194,7 @@ extern "C" void linear(const Linear *layer, const float *x, const float *residua
       continue;
     }
     thread_local std::vector<float> row;
-    row.resize(padded);
+    reserve(row, padded);
     prepare(before, x + r * x_stride, n_in, padded, row.data());
     if (kind == BF16)
       for (long k = 0; k < padded; k += LANES) {
@@ -206,9 +202,10 @@ extern "C" void linear(const Linear *layer, const float *x, const float *residua
         memcpy((uint16_t *)to + k, &v, sizeof v);
       }
     else
-      quantise(row.data(), groups, kind == INT8 ? 128 : 8, (int8_t *)to, factors + r * groups, offsets + r * groups);
+      shifts[r] = quantise(row.data(), groups, kind == INT8 ? 128 : 8, (int8_t *)to, factors + r * groups,
+                           offsets + r * groups);
   }
-  const Inputs in{q, factors, offsets, stride, groups};
+  const Inputs in{q, factors, offsets, shifts, stride, groups};
   const float *channel_scales = kind == INT8 ? (const float *)layer->scales : nullptr, *bias = layer->bias;
   switch (kind) {
     case FP32: return multiply<FP32>(in, rows, weights, channel_scales, bias, residual, y, n_out, threads);

@@ -48,8 +48,10 @@ def quantise(weight: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:
 
 
 def _eight_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
-    scales = torch.maximum(weight.amax(1), -weight.amin(1)).clamp(min=1e-30) / 127
-    return (weight / scales[:, None]).round_().add_(128).to(torch.uint8), scales
+    largest = torch.maximum(weight.amax(1), -weight.amin(1))
+    scales = torch.where(largest > 1e-30, largest / 127, 0.0)
+    divisors = torch.where(scales == 0, 1.0, scales)
+    return (weight / divisors[:, None]).round_().add_(128).to(torch.uint8), scales
 
 
 def _four_bits(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,9 +24,10 @@ INLINE float eight_bits(const float *row, long n, uint8_t *out) {
     const F v = load(row + k);
     top = larger(top, larger(v, -v));
   }
-  const float largest = maximum(top), scale = (largest > 1e-30f ? largest : 1e-30f) / 127;
+  const float largest = maximum(top), scale = largest > 1e-30f ? largest / 127 : 0.0f;
+  const F divisor = splat(scale == 0 ? 1.0f : scale);
   for (long k = 0; k < n; k += LANES) {
-    const Bytes levels = bytes(nearest(load(row + k) / splat(scale)) + 128.0f);
+    const Bytes levels = bytes(nearest(load(row + k) / divisor) + 128.0f);
     memcpy(out + k, &levels, sizeof levels);
   }
   return scale;

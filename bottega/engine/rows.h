@@ -1,6 +1,8 @@
 // What the kernels share: the descriptions of a layer, and what is done to a row before it is multiplied.
 #pragma once
 
+#include <vector>
+
 #include "vectors.h"
 
 // What happens to a row before it is multiplied: nothing, a norm, or the activation of the layer before.
@@ -36,6 +38,11 @@ extern "C" void store_kv(const float *k, const float *v, void *keys, void *value
                          const int32_t *rows, const int32_t *positions, long tokens, long kv_heads, long dim,
                          long token_stride, long head_stride, long block_stride, long table_stride, int bf16,
                          int threads);
+
+// Room for n elements, whatever is in them: a vector that shrank and grew again would be zeroed each time.
+template <class T> static inline void reserve(std::vector<T> &room, long n) {
+  if (long(room.size()) < n) room.resize(n);
+}
 
 static INLINE F sigmoid(F x) { return splat(1.0f) / (splat(1.0f) + exponential(-x)); }
 

@@ -62,9 +62,17 @@ static INLINE float scalar(uint16_t x) {
 
 // The first n lanes; the others are zero.
 static INLINE F load_part(const float *p, long n) {
+  if (n >= LANES) return load(p);  // a copy of a size that is not known would be a call
   F v = {};
-  memcpy(&v, p, (n < LANES ? n : LANES) * sizeof(float));
+  memcpy(&v, p, n * sizeof(float));
   return v;
+}
+
+static INLINE void store_part(float *p, F v, long n) {
+  if (n >= LANES)
+    store(p, v);
+  else
+    memcpy(p, &v, n * sizeof(float));
 }
 
 // Ask for n elements before they are read: a block is shorter than what the processor needs to see a stream in it.
