@@ -21,24 +21,38 @@ struct Tile {
   int32_t position;
 };
 
+// How many elements of T lie in the room of n floats.
+template <class T> constexpr long room(long n) { return n * long(sizeof(float) / sizeof(T)); }
+
+// Make n floats what they are multiplied with, in place: nothing beside fp32, bf16 beside bf16.
+INLINE void narrow(float *, long, float) {}
+INLINE void narrow(float *x, long n, uint16_t) {
+  uint16_t *to = (uint16_t *)x;
+  for (long k = 0; k < n; k += LANES) {
+    const H v = to_bf16(load_part(x + k, n - k));
+    memcpy(to + k, &v, (n - k < LANES ? n - k : LANES) * sizeof(uint16_t));
+  }
+  if (n & 1) memset(to + n, 0, sizeof(uint16_t));  // the other half of the last pair
+}
+
 // dim is the row stride of `values`; C vectors from `from` on.
 template <int R, int C, class T>
-INLINE void add_values(const float *p, const T *values, long dim, long n, const float *keep, float *out) {
+INLINE void add_values(const T *p, const T *values, long dim, long n, const float *keep, float *out) {
   F acc[R][C];
   for (int r = 0; r < R; r++)
     for (int c = 0; c < C; c++) acc[r][c] = load(out + r * dim + c * LANES) * keep[r];
-  accumulate<R, C>(p, BLOCK, values, dim, n, acc);
+  accumulate<R, C>(p, room<T>(BLOCK), values, dim, n, acc);
   for (int r = 0; r < R; r++)
     for (int c = 0; c < C; c++) store(out + r * dim + c * LANES, acc[r][c]);
 }
 
 template <int R, class T>
-void block_of_rows(const float *q, const T *keys, const T *values, long dim, long n, const int32_t *first,
+void block_of_rows(const T *q, const T *keys, const T *values, long dim, long n, const int32_t *first,
                    const int32_t *last, float *top, float *total, float *out) {
   float scores[ROWS][BLOCK], keep[R];
   for (int at = 0; at < BLOCK; at += COLUMNS * LANES) {
     F acc[R][COLUMNS] = {};
-    accumulate<R, COLUMNS>(q, dim, keys + at, BLOCK, dim, acc);
+    accumulate<R, COLUMNS>(q, room<T>(dim), keys + at, BLOCK, dim, acc);
     for (int r = 0; r < R; r++)
       for (int c = 0; c < COLUMNS; c++) store(scores[r] + at + c * LANES, acc[r][c]);
   }
@@ -62,15 +76,17 @@ void block_of_rows(const float *q, const T *keys, const T *values, long dim, lon
     keep[r] = exponential(splat(top[r] - highest))[0];
     top[r] = highest;
     total[r] = total[r] * keep[r] + sum((s[0] + s[1]) + (s[2] + s[3]));
+    narrow(scores[r], BLOCK, T());
   }
+  const T *const chances = (const T *)scores[0];
   long d = 0;
   for (; d + COLUMNS * LANES <= dim; d += COLUMNS * LANES)
-    add_values<R, COLUMNS>(scores[0], values + d, dim, n, keep, out + d);
-  for (; d + LANES <= dim; d += LANES) add_values<R, 1>(scores[0], values + d, dim, n, keep, out + d);
+    add_values<R, COLUMNS>(chances, values + d, dim, n, keep, out + d);
+  for (; d + LANES <= dim; d += LANES) add_values<R, 1>(chances, values + d, dim, n, keep, out + d);
   for (; d < dim; d++)
     for (int r = 0; r < R; r++) {
       float acc = out[r * dim + d] * keep[r];
-      for (long j = 0; j < n; j++) acc += scores[r][j] * scalar(values[j * dim + d]);
+      for (long j = 0; j < n; j++) acc += scalar(chances[r * room<T>(BLOCK) + j]) * scalar(values[j * dim + d]);
       out[r * dim + d] = acc;
     }
 }
@@ -93,6 +109,7 @@ void attend_tile(const Shapes &s, const float *q, const T *keys, const T *values
     high = position[i] > high ? position[i] : high;
     top[i] = LOWEST, total[i] = 0;
     for (long d = 0; d < dim; d++) queries[i * dim + d] = q[t * s.q_token + head * s.q_head + d] * scale;
+    narrow(queries + i * dim, dim, T());
   }
   for (int32_t block = low / BLOCK; block <= high / BLOCK; block++) {
     const T *k = keys + table[block] * s.block_stride + kv_head * dim * BLOCK;
@@ -110,7 +127,8 @@ void attend_tile(const Shapes &s, const float *q, const T *keys, const T *values
     for (int i = 0; i < count; i += ROWS) {
 #define CASE(R)                                                                                            \
   case R:                                                                                                  \
-    block_of_rows<R>(queries + i * dim, k, v, dim, n, first + i, last + i, top + i, total + i, sums + i * dim); \
+    block_of_rows<R>((const T *)(queries + i * dim), k, v, dim, n, first + i, last + i, top + i, total + i,     \
+                     sums + i * dim);                                                                           \
     break;
       switch (count - i < ROWS ? count - i : ROWS) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
 #undef CASE

@@ -44,17 +44,6 @@ INLINE I dot_bytes(I acc, I w, int32_t x) {
 #endif
 }
 
-// acc + two bf16 weights times the two bf16 of x.
-INLINE F dot_pair(F acc, I w, int32_t x) {
-#if defined(__AVX512BF16__)
-  return (F)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)_mm512_set1_epi32(x));
-#else
-  const F even = (F)(w << 16), odd = (F)(w & int32_t(0xffff0000));
-  acc = fused(even, splat(scalar(uint16_t(x))), acc);
-  return fused(odd, splat(scalar(uint16_t(uint32_t(x) >> 16))), acc);
-#endif
-}
-
 // The weights of a step. While a tile of several rows works on them, those of the next panel are on their way.
 template <int R, int C> INLINE void load_words(const int32_t *w, long next, I (&words)[C]) {
   for (int c = 0; c < C; c++) words[c] = load(w + c * LANES);

@@ -3,7 +3,8 @@
 One layer's `keys` are (block, kv_head, dim, BLOCK), its `values` (block, kv_head, BLOCK, dim), fp32 or bf16.
 Position p of sequence r lies in block `tables[r, p // BLOCK]` at p % BLOCK. A call's tokens come flat, of any
 number of sequences: one for each that decodes, many for a prompt. What a token gets does not depend, to the
-last bit, on the tokens beside it.
+last bit, on the tokens beside it. Beside keys and values in bf16 queries and weights are rounded to bf16 too,
+as processors multiply pairs of them at once; sums are in fp32.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def _attend(
     tokens, heads, dim = q.shape
     kv_heads = keys.shape[1]
     queries = q.float().view(tokens, kv_heads, heads // kv_heads, dim) * dim**-0.5
+    queries = queries.to(keys.dtype).float()
     top = queries.new_full((*queries.shape[:-1], 1), -1e30)
     total, sums = torch.zeros_like(top), torch.zeros_like(queries)
     lane = torch.arange(BLOCK, device=q.device)
@@ -97,5 +99,5 @@ def _attend(
         keep = torch.exp(top - highest)
         held = torch.where(seen[:, None, :, None], values[at].float(), 0.0)  # unwritten places may hold a NaN
         total, top = total * keep + weights.sum(-1, keepdim=True), highest
-        sums = sums * keep + weights @ held
+        sums = sums * keep + weights.to(values.dtype).float() @ held
     return (sums / total).view(tokens, heads, dim).to(q.dtype)

@@ -40,12 +40,18 @@ static INLINE I load(const int32_t *p) {
   return v;
 }
 
-// bfloat16 is the upper half of a float32.
-static INLINE F load(const uint16_t *p) {
+static INLINE U widened(const uint16_t *p) {
   H v;
   memcpy(&v, p, sizeof v);
-  return (F)(__builtin_convertvector(v, U) << 16);
+#if defined(__AVX512F__)
+  return (U)_mm512_cvtepu16_epi32((__m256i)v);  // gcc takes four instructions to convert
+#else
+  return __builtin_convertvector(v, U);
+#endif
 }
+
+// bfloat16 is the upper half of a float32.
+static INLINE F load(const uint16_t *p) { return (F)(widened(p) << 16); }
 
 static INLINE void store(float *p, F v) { memcpy(p, &v, sizeof v); }
 
@@ -154,14 +160,43 @@ static INLINE F exponential(F x) {
   return x > splat(-87.0f) ? p : splat(0.0f);
 }
 
+// acc + two bf16 of w times the two of x, in each lane.
+static INLINE F dot_pair(F acc, I w, int32_t x) {
+#if defined(__AVX512BF16__)
+  return (F)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)_mm512_set1_epi32(x));
+#else
+  const F even = (F)(w << 16), odd = (F)(w & int32_t(0xffff0000));
+  acc = fused(even, splat(scalar(uint16_t(x))), acc);
+  return fused(odd, splat(scalar(uint16_t(uint32_t(x) >> 16))), acc);
+#endif
+}
+
 // acc[r][c] += Σ_k x[r][k] · w[k][c], in the order of k: what a row gets does not depend on how many rows
 // there are. `w` advances `stride` elements a step.
-template <int R, int C, class T>
-static INLINE void accumulate(const float *x, long x_stride, const T *w, long stride, long n, F (&acc)[R][C]) {
+template <int R, int C>
+static INLINE void accumulate(const float *x, long x_stride, const float *w, long stride, long n, F (&acc)[R][C]) {
   for (long k = 0; k < n; k++) {
     F row[C];
     for (int c = 0; c < C; c++) row[c] = load(w + k * stride + c * LANES);
     for (int r = 0; r < R; r++)
       for (int c = 0; c < C; c++) acc[r][c] = fused(row[c], splat(x[r * x_stride + k]), acc[r][c]);
+  }
+}
+
+// The same of bf16, two steps at a time. Where n is odd, x[r][n] is any number.
+template <int R, int C>
+static INLINE void accumulate(const uint16_t *x, long x_stride, const uint16_t *w, long stride, long n, F (&acc)[R][C]) {
+  for (long k = 0; k < n; k += 2) {
+    I pairs[C];
+    for (int c = 0; c < C; c++) {
+      const uint16_t *at = w + k * stride + c * LANES;
+      const U even = widened(at), odd = k + 1 < n ? widened(at + stride) : U{};
+      pairs[c] = (I)(even | odd << 16);
+    }
+    for (int r = 0; r < R; r++) {
+      int32_t pair;
+      memcpy(&pair, x + r * x_stride + k, sizeof pair);
+      for (int c = 0; c < C; c++) acc[r][c] = dot_pair(acc[r][c], pairs[c], pair);
+    }
   }
 }
