@@ -22,6 +22,7 @@ from bottega.errors import InputError
 from bottega.nn.attention_maps import recorded
 from bottega.nn.loss import IGNORE, Loss
 from bottega.nn.transformer import Block, BlockConfig, hidden_matrices
+from bottega.nn.undrawn import undrawn
 from bottega.text.wordpiece import WordPiece
 
 MODEL_TYPE = "bert"  # the folders are those of `transformers`
@@ -320,7 +321,7 @@ def read_encoder(path: str | Path) -> BERTEncoder:
     folder = locate(path)
     _, fields = read_config(folder)
     config = BERTConfig(**fields)
-    with torch.device("meta"):
+    with undrawn():
         expected = BERTEncoder(config).state_dict()
     state = read_state(folder, expected, optional="pooler.")
     encoder = BERTEncoder(config)  # allocated when the file is known to hold so much
@@ -358,7 +359,7 @@ def _read(cls: Any, path: str | Path, *rest: Any) -> Any:
 
     folder = locate(path)
     _, fields = read_config(folder)
-    with torch.device("meta"):
+    with undrawn():
         model = cls(BERTConfig(**fields), *rest)
     model.load_state_dict(read_state(folder, model.state_dict()), assign=True)
     return model.eval()  # whoever trains it says so

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import torch
 from torch import Tensor, nn
 
 from bottega.data.disk import atomic_file, disk_errors, write_json
@@ -17,6 +16,7 @@ from bottega.errors import InputError
 from bottega.interop.folder import read_stored
 from bottega.interop.locate import read_json
 from bottega.interop.tensors import Shape, compare_shapes
+from bottega.nn.undrawn import undrawn
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -90,7 +90,7 @@ def read_model(folder: str | Path, model_type: str, kind: type[C], make: Callabl
         if name.endswith("layer") and value > len(shapes):
             raise InputError(f"{folder}: config.json: {name} is {value:,}, but the weights are {len(shapes)}")
     try:
-        with torch.device("meta"):
+        with undrawn():
             model = make(config)
     except RuntimeError:  # sizes whose product no machine can count
         raise InputError(f"{folder}: config.json asks for matrices larger than any memory") from None

@@ -24,6 +24,7 @@ from bottega.nn.cache import ContiguousCache, KVCache
 from bottega.nn.loss import Loss, cross_entropy_of_head
 from bottega.nn.positions import rotary_frequencies, rotary_table
 from bottega.nn.transformer import Block, BlockConfig, make_norm
+from bottega.nn.undrawn import undrawn
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ class GPT(nn.Module):
 
         hf, tensors = read_folder(path)
         config = GPTConfig(**config_from_huggingface(hf))
-        with torch.device("meta"):
+        with undrawn():
             model = cls(config)
         state = state_from_huggingface(hf, tensors)
         model.load_state_dict(state, assign=True)

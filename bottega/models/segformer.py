@@ -22,6 +22,7 @@ from bottega.nn.batch_norm import BatchNorm
 from bottega.nn.dropout import dropout
 from bottega.nn.loss import IGNORE, Loss
 from bottega.nn.transformer import BlockConfig, CrossAttention
+from bottega.nn.undrawn import undrawn
 
 MODEL_TYPE = "segformer"  # the folders are those of `transformers`
 PER_STAGE = ("widths", "depths", "heads", "patches", "strides", "reductions", "mlp_ratios")
@@ -318,7 +319,7 @@ class SegFormer(nn.Module):
 
         folder = locate(path)
         fields, classes = read_config(folder)
-        with torch.device("meta"):
+        with undrawn():
             model = cls(SegFormerConfig(**fields), classes)
         model.load_state_dict(read_state(folder, model.state_dict()), assign=True)
         return model.eval()

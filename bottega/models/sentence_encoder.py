@@ -23,6 +23,7 @@ from bottega.interop.sentence import TABLE, Layout, Pooling, read_layout, write_
 from bottega.models.bert import BERTConfig, BERTEncoder, batches_of, read_encoder, shortened
 from bottega.models.folders import read_config, write_model
 from bottega.nn.loss import Loss
+from bottega.nn.undrawn import undrawn
 from bottega.text.wordpiece import WordPiece
 
 # Chosen by trial: among the best of all paragraphs 0.8 finds more than 1, before any training.
@@ -232,7 +233,7 @@ class SentenceEncoder(nn.Module):
             config = SentenceEncoderConfig(shape[0], 1 << 13, n_embd=shape[1], n_head=1)
         if (config.vocab_size, config.n_embd, config.n_layer) != (*shape, 0):
             raise InputError(f"{folder}: embedding.weight is {shape}, which config.json contradicts")
-        with torch.device("meta"):
+        with undrawn():
             model = cls(config, tokenizer)
         model.load_state_dict({"table.weight": read()["embedding.weight"].float()}, assign=True)
         return model.eval()

@@ -23,6 +23,7 @@ from bottega.models.picture_classifier import classification_loss, in_batches, r
 from bottega.nn.attention_maps import recorded, rollout
 from bottega.nn.loss import Loss
 from bottega.nn.transformer import Block, BlockConfig, hidden_matrices
+from bottega.nn.undrawn import undrawn
 
 MODEL_TYPE = "vit"  # the folders are those of `transformers`
 
@@ -162,7 +163,7 @@ class ViTEncoder(nn.Module):
 
         folder = locate(path)
         config = ViTConfig(**read_config(folder))
-        with torch.device("meta"):
+        with undrawn():
             expected = cls(config).state_dict()
         state = read_state(folder, expected)
         encoder = cls(config)  # allocated when the file is known to hold so much
@@ -257,7 +258,7 @@ class ViT(nn.Module):
 
         folder = locate(path)
         config = ViTConfig(**read_config(folder))
-        with torch.device("meta"):
+        with undrawn():
             expected = cls(config).state_dict()
         state = read_state(folder, expected)
         model = cls(config)

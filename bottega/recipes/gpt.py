@@ -11,10 +11,9 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from bottega.errors import InputError
 from bottega.models.gpt import GPT, GPTConfig
+from bottega.nn.undrawn import undrawn
 from bottega.recipes.preset import Preset
 from bottega.recipes.text_shards import DATA, shards_of
 from bottega.training.config import TrainingConfig
@@ -122,7 +121,7 @@ def unknown(name: str, known: Sequence[str]) -> InputError:
 
 def count_parameters(config: GPTConfig) -> int:
     """Count the parameters of a GPT of this shape, a tied matrix once, without allocating any."""
-    with torch.device("meta"):
+    with undrawn():
         return GPT(config).n_parameters()
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from bottega.data.disk import write_json
@@ -27,6 +26,7 @@ from bottega.models.gpt import GPT, GPTConfig
 from bottega.models.hmm import HMM, HMMConfig
 from bottega.models.ngram import best_order
 from bottega.models.recurrent import RecurrentConfig, RecurrentLM
+from bottega.nn.undrawn import undrawn
 from bottega.plots.lineage import draw_learning
 from bottega.recipes.gpt import gpt_shape
 from bottega.recipes.lineage import Row, markdown, run_each, same_names, settle, trained
@@ -222,7 +222,7 @@ def _about(shape: GPTConfig | RecurrentConfig) -> str:
 
 
 def _parameters(shape: GPTConfig | RecurrentConfig) -> int:
-    with torch.device("meta"):
+    with undrawn():
         model = GPT(shape) if isinstance(shape, GPTConfig) else RecurrentLM(shape)
     return sum(parameter.numel() for parameter in model.parameters())
 

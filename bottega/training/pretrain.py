@@ -20,6 +20,7 @@ from bottega.models.generation import generate
 from bottega.models.gpt import GPT, GPTConfig
 from bottega.models.recurrent import RecurrentConfig, RecurrentLM
 from bottega.nn.sampling_params import SamplingParams
+from bottega.nn.undrawn import undrawn
 from bottega.training.config import TrainingConfig
 from bottega.training.context import Batch, Batches
 from bottega.training.distributed import local_device, world_from_environment
@@ -77,7 +78,7 @@ def pretrain(
 def _made(make: Callable[[], nn.Module], config: TrainingConfig) -> nn.Module:
     """The model with its first weights; refused before it is allocated where memory does not hold it."""
     device = local_device()
-    with torch.device("meta"):
+    with undrawn():
         size = sum(parameter.numel() for parameter in make().parameters())
     # Weights, gradients and two moments in fp32.
     require_memory(16 * size, device)
