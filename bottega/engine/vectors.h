@@ -183,7 +183,7 @@ static INLINE void accumulate(const float *x, long x_stride, const float *w, lon
   }
 }
 
-// The same of bf16, two steps at a time. Where n is odd, x[r][n] is any number.
+// The same of bf16, two steps at a time. Where n is odd, x[r][n] is any finite number.
 template <int R, int C>
 static INLINE void accumulate(const uint16_t *x, long x_stride, const uint16_t *w, long stride, long n, F (&acc)[R][C]) {
   for (long k = 0; k < n; k += 2) {

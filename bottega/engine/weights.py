@@ -17,7 +17,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -87,9 +86,11 @@ def _lay_together(layers: list[PackedLinear]) -> None:
     if not hasattr(mmap, "MADV_HUGEPAGE"):  # Linux has it
         return
     sizes = [layer.words.numel() for layer in layers]
-    memory = mmap.mmap(-1, 4 * sum(sizes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a kernel may be built without them
+    try:
+        memory = mmap.mmap(-1, 4 * sum(sizes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # a system without them, or one that promises no memory twice
+        return
     whole = torch.frombuffer(memory, dtype=torch.int32)
     for layer, words in zip(layers, whole.split_with_sizes(sizes), strict=True):
         layer.move(words.view(layer.words.shape))
