@@ -56,6 +56,16 @@ def test_a_budget_in_tokens_is_rounded_up_to_steps(tmp_path: Path, tiny, rows) -
     assert train(tiny(), rows(), tmp_path, config_of(steps=None, tokens=801.0)).step == 11  # of 80 tokens
 
 
+def trained_for_four_seconds(model, rows, out: Path):
+    """The result and what was told; the budget is in minutes."""
+    told: list[str] = []
+    began = time.monotonic()
+    config = config_of(steps=None, minutes=4 / 60)
+    result = train(model, rows, out, config, on_event=lambda e: told.append(getattr(e, "text", "")))
+    assert 2.5 < time.monotonic() - began < 30  # 4 by the stopwatch
+    return result, told
+
+
 def test_a_budget_in_minutes_becomes_steps_that_are_written_down(tmp_path: Path, tiny, rows) -> None:
     class Slow(type(tiny())):
         def loss(self, batch):
@@ -64,14 +74,9 @@ def test_a_budget_in_minutes_becomes_steps_that_are_written_down(tmp_path: Path,
 
     torch.manual_seed(0)
     model = Slow(tiny().config)
-    told: list[str] = []
-    began = time.monotonic()
-    config = config_of(steps=None, minutes=4 / 60)
-    result = train(model, rows(), tmp_path, config, on_event=lambda e: told.append(getattr(e, "text", "")))
-    took = time.monotonic() - began
+    result, told = trained_for_four_seconds(model, rows(), tmp_path)
     state = json.loads((tmp_path / "latest/state/state.json").read_text())
     assert state["steps"] == result.step > 30
-    assert 2.5 < took < 30  # 4 by the stopwatch
     assert any("minutes are" in line for line in told)
     events = read_run(tmp_path)["step"]
     assert events["step"][-1] == result.step
@@ -85,16 +90,11 @@ def test_a_plan_in_minutes_is_mended_when_the_machine_becomes_faster(tmp_path: P
 
     torch.manual_seed(0)
     model = Hindered(tiny().config)
-    told: list[str] = []
-    began = time.monotonic()
-    config = config_of(steps=None, minutes=4 / 60)
-    result = train(model, rows(), tmp_path, config, on_event=lambda e: told.append(getattr(e, "text", "")))
-    took = time.monotonic() - began
+    result, told = trained_for_four_seconds(model, rows(), tmp_path)
     first, *others = (line for line in told if "minutes are" in line)
     assert int(first.split()[3].replace(",", "")) < 90  # as slow as at first
     assert others and all(line.startswith("the pace has changed") for line in others)
     assert result.step > 120
-    assert 2.5 < took < 30
     assert json.loads((tmp_path / "latest/state/state.json").read_text())["steps"] == result.step
 
 
