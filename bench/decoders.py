@@ -27,16 +27,17 @@ def prompts(streams, length):
 class Ours:
     """This project's engine, without its process and HTTP."""
 
-    def __init__(self, kind, folder, threads):
+    def __init__(self, kind, folder, threads, device):
         import torch
 
+        from bottega.engine import devices
         from bottega.engine.core import Core
         from bottega.engine.settings import EngineSettings
         from bottega.models.gpt import GPT
 
         torch.set_num_threads(threads)
         settings = EngineSettings(weights=kind, prefix_cache=False, kv_tokens=16384, slots=MOST_STREAMS)
-        self.core = Core(GPT.from_pretrained(folder), 0, settings)
+        self.core = Core(GPT.from_pretrained(folder).to(devices.find(device)), 0, settings)
 
     def __call__(self, ids, new):
         """Through the scheduler, as the server does: once for the first tokens, once for all."""
@@ -59,19 +60,19 @@ class Ours:
 class Transformers:
     """`generate` of transformers."""
 
-    def __init__(self, kind, folder, threads):
+    def __init__(self, kind, folder, threads, device):
         import torch
         from transformers import GPT2LMHeadModel
 
         torch.set_num_threads(threads)
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[kind]
-        self.model = GPT2LMHeadModel.from_pretrained(folder, dtype=dtype).eval()
+        self.model = GPT2LMHeadModel.from_pretrained(folder, dtype=dtype).eval().to(device)
 
     def __call__(self, ids, new):
         """One call for the first tokens, one for all."""
         import torch
 
-        rows = torch.tensor(ids)
+        rows = torch.tensor(ids, device=self.model.device)
 
         def run(n):
             start = time.perf_counter()
@@ -93,7 +94,7 @@ class Transformers:
 class CTranslate2:
     """CTranslate2's generator, from a specification filled by hand: its converter wants transformers."""
 
-    def __init__(self, kind, folder, threads):
+    def __init__(self, kind, folder, threads, device):
         import ctranslate2
 
         model = folder / "ctranslate2"
@@ -101,7 +102,7 @@ class CTranslate2:
             _write_ctranslate2(folder, model)
         compute = {"fp32": "float32", "int8": "int8", "bf16": "bfloat16"}[kind]
         self.generator = ctranslate2.Generator(
-            str(model), device="cpu", compute_type=compute, inter_threads=1, intra_threads=threads
+            str(model), device=device, compute_type=compute, inter_threads=1, intra_threads=threads
         )
 
     def __call__(self, ids, new):
@@ -164,7 +165,7 @@ def _write_ctranslate2(folder, out):
 class LlamaCpp:
     """llama.cpp through its own C functions, several sequences in a batch."""
 
-    def __init__(self, kind, folder, threads):
+    def __init__(self, kind, folder, threads, device):
         import llama_cpp
 
         self.c = c = llama_cpp
@@ -176,7 +177,9 @@ class LlamaCpp:
             params.ftype = c.LLAMA_FTYPE_MOSTLY_Q4_0
             source, target = str(folder / "f32.gguf").encode(), str(path).encode()
             assert c.llama_model_quantize(source, target, ctypes.byref(params)) == 0
-        self.model = c.llama_model_load_from_file(str(path).encode(), c.llama_model_default_params())
+        loading = c.llama_model_default_params()
+        loading.n_gpu_layers = 0 if device == "cpu" else 999  # all of them
+        self.model = c.llama_model_load_from_file(str(path).encode(), loading)
         params = c.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_seq_max = CONTEXT * 2, CONTEXT * 2, MOST_STREAMS
         params.n_threads = params.n_threads_batch = threads
@@ -227,8 +230,8 @@ DECODERS = {"ours": Ours, "transformers": Transformers, "ctranslate2": CTranslat
 
 def main():
     """Load, say so, and answer until the input ends."""
-    name, kind, folder, threads = sys.argv[1:]
-    decode = DECODERS[name](kind, Path(folder), int(threads))
+    name, kind, folder, threads, device = sys.argv[1:]
+    decode = DECODERS[name](kind, Path(folder), int(threads), device)
     decode(prompts(1, 8), 2)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

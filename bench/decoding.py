@@ -39,6 +39,8 @@ class Bench:
 
     peers_python: Path | None = None
     """The interpreter that has llama-cpp-python and ctranslate2; without one they are left out."""
+    device: str = "cpu"
+    """Where all of them run: cpu or cuda"""
     threads: int = 2
     rounds: int = 3
     prompt: int = 128
@@ -52,9 +54,9 @@ class Bench:
 class Decoder:
     """A process that decodes when asked."""
 
-    def __init__(self, python: Path, name: str, kind: str, folder: Path, threads: int) -> None:
+    def __init__(self, python: Path, name: str, kind: str, folder: Path, threads: int, device: str) -> None:
         self.name, self.kind = name, kind
-        command = [str(python), str(DECODERS), name, kind, str(folder), str(threads)]
+        command = [str(python), str(DECODERS), name, kind, str(folder), str(threads), device]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.answer()  # that it is ready
 
@@ -107,11 +109,11 @@ def export(folder: Path, peers: bool) -> int:
     return sum(matrix.numel() for matrix, _ in model.matrix_parameters()) + model.head_weight.numel()
 
 
-def read_bandwidth(threads: int) -> float:
+def read_bandwidth(threads: int, device: str) -> float:
     """Bytes a second of a sum over more than any cache holds."""
     torch.set_num_threads(threads)
-    data = torch.ones(2**26)
-    return data.nbytes / median_of(data.sum, 5)
+    data = torch.ones(2**26, device=device)
+    return data.nbytes / median_of(lambda: data.sum().item(), 5)
 
 
 def start(bench: Bench, folder: Path) -> list[Decoder]:
@@ -123,7 +125,7 @@ def start(bench: Bench, folder: Path) -> list[Decoder]:
         cases += [(peers, "ctranslate2", kind) for kind in ("fp32", "int8")]
         cases += [(peers, "llama.cpp", kind) for kind in ("f32", "bf16", "q8_0", "q4_0")]
     wanted = [case for case in cases if not bench.only or f"{case[1]} {case[2]}" in bench.only]
-    return [Decoder(*case, folder, bench.threads) for case in wanted]
+    return [Decoder(*case, folder, bench.threads, bench.device) for case in wanted]
 
 
 def main(bench: Bench) -> None:
@@ -136,7 +138,7 @@ def main(bench: Bench) -> None:
         speeds: dict[tuple[Decoder, int], list[tuple[float, float]]] = {}
         bandwidths = []
         for _ in range(rounds):
-            bandwidths.append(read_bandwidth(bench.threads))
+            bandwidths.append(read_bandwidth(bench.threads, bench.device))
             for decoder in decoders:
                 for streams in bench.streams:
                     speed = decoder(streams, bench.prompt, new)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from bottega.engine.blocks import BlockPool, blocks_for
 from bottega.engine.constraints import Constraint, Grammars
+from bottega.engine.forward import Forward
 from bottega.engine.lookup import Lookup
 from bottega.engine.paged_attention import BLOCK
-from bottega.engine.paged_cache import PagedCache, Pass, tokens_that_fit
+from bottega.engine.paged_cache import PagedCache, tokens_that_fit
 from bottega.engine.quantisation import Kind
 from bottega.engine.request import NOT_FINITE, EngineFailed, Request
 from bottega.engine.scheduler import Scheduler, Span
@@ -54,9 +55,10 @@ class Core:
         self.context_length = min(config.context_length, blocks * BLOCK)
         self.vocab_size = config.vocab_size
         self._n_tokens = config.vocab_size if tokenizer_json is None else _n_tokens(tokenizer_json)
-        self._cache = PagedCache(config, blocks, dtype, self.device)
+        cache = PagedCache(config, blocks, dtype, self.device)
+        self._forward = Forward(model, cache, self.device)
         self._pool = BlockPool(blocks)
-        self._scheduler = Scheduler(self._pool, self._cache.copy, settings, self.context_length)
+        self._scheduler = Scheduler(self._pool, cache.copy, settings, self.context_length)
         self._sequences: dict[int, Sequence] = {}
         self._tokenizer_json = tokenizer_json
         self._grammars: Grammars | None = None  # made for the first request that has one
@@ -118,7 +120,7 @@ class Core:
     def _step(self, spans: list[Span]) -> list[tuple[int, Step]]:
         if not spans:
             return []
-        hidden = self._forward(spans)
+        hidden = self._forward(spans, self._scheduler.tables)
         finite = np.isfinite(hidden.float().sum(-1).cpu().numpy())  # a sum is no number where a part is none
         steps: list[tuple[int, Step]] = []
         places: list[int] = []  # of the states that are sampled from
@@ -141,23 +143,6 @@ class Core:
                 places += range(end - 1, after)
             start = after
         return steps + self._sample(sampled, rows, hidden if len(places) == len(hidden) else hidden[places])
-
-    def _forward(self, spans: list[Span]) -> Tensor:
-        """The states of the spans' tokens, (token, width)."""
-        counts = [span.count + len(span.drafts) for span in spans]
-        packed = np.empty((3, sum(counts)), np.int32)
-        start = 0
-        for span, count in zip(spans, counts, strict=True):
-            sequence, end = span.sequence, start + count
-            first = sequence.computed
-            packed[0, start:end] = [*sequence.tokens[first : first + span.count], *span.drafts]
-            assert sequence.slot is not None
-            packed[1, start:end] = sequence.slot
-            packed[2, start:end] = np.arange(first, first + count)
-            start = end
-        ids, rows, at = torch.from_numpy(packed).to(self.device)
-        tables = torch.from_numpy(self._scheduler.tables).to(self.device)
-        return self.model.hidden(ids[None], Pass(self._cache, tables, rows, at))[0]
 
     def _read(self, span: Span, hidden: Tensor) -> None:
         """Keep what a request asks of its prompt's states, which come chunk by chunk."""

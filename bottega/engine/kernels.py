@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_float, c_int, c_long, c_void_p
 from pathlib import Path
 
-import torch  # noqa: F401  before the library: whoever is loaded first brings the OpenMP that both use
+import torch  # before the library: whoever is loaded first brings the OpenMP that both use
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,11 @@ def compiled() -> ctypes.CDLL | None:
         reason = getattr(error, "stderr", None) or error
         log.warning("the kernels do not compile here, so the engine computes with torch, slower: %s", reason)
         return None
+
+
+def on(device: torch.device) -> ctypes.CDLL | None:
+    """The kernels, where they compute for this device: on a CPU with a compiler."""
+    return compiled() if device.type == "cpu" else None
 
 
 def find_compiler() -> str | None:

@@ -1,5 +1,7 @@
 """Attention over a KV cache in blocks, which sequences find through tables; nothing is gathered or copied.
 
+The kernels compute it; where there are none, `torch_attention` does.
+
 One layer's `keys` are (block, kv_head, dim, BLOCK), its `values` (block, kv_head, BLOCK, dim), fp32 or bf16.
 Position p of sequence r lies in block `tables[r, p // BLOCK]` at p % BLOCK. A call's tokens come flat, of any
 number of sequences: one for each that decodes, many for a prompt. What a token gets does not depend, to the
@@ -15,7 +17,6 @@ from torch import Tensor
 from bottega.engine import kernels
 
 BLOCK = 64
-_TOKENS_AT_ONCE = 256  # of torch's own arithmetic, which copies a block for each token
 
 
 def store(
@@ -25,12 +26,8 @@ def store(
 
     `k`, `v`: (token, kv_head, dim); `tables`: (row, block); `rows`, `positions`: (token,), all int32.
     """
-    library = kernels.compiled() if k.device.type == "cpu" else None
-    if library is None:
-        blocks, at = tables[rows, positions // BLOCK], positions % BLOCK
-        keys[blocks, :, :, at] = k.to(keys.dtype)
-        values[blocks, :, at] = v.to(values.dtype)
-        return
+    library = kernels.on(k.device)
+    assert library is not None
     if k.stride(-1) != 1 or v.stride() != k.stride():
         k, v = k.contiguous(), v.contiguous()
     library.store_kv(
@@ -52,16 +49,11 @@ def attend(
 ) -> Tensor:
     """Attend from each token to the positions of its sequence up to its own, or to the last `band` of them.
 
-    `q`: (token, head, dim), fp32 on a CPU; token t belongs to sequence `rows[t]`, standing at `positions[t]`.
+    `q`: (token, head, dim), fp32; token t belongs to sequence `rows[t]`, standing at `positions[t]`.
     Returns (token, head, dim). Grouped queries: neighbouring heads share a key head.
     """
-    library = kernels.compiled() if q.device.type == "cpu" else None
-    if library is None:
-        outputs = []
-        for start in range(0, len(q), _TOKENS_AT_ONCE):
-            part = slice(start, start + _TOKENS_AT_ONCE)
-            outputs.append(_attend(q[part], keys, values, tables[rows[part]], positions[part], band))
-        return torch.cat(outputs)
+    library = kernels.on(q.device)
+    assert library is not None
     if q.stride(-1) != 1:
         q = q.contiguous()
     tokens, heads, dim = q.shape
@@ -73,31 +65,3 @@ def attend(
         band or 0, keys.dtype == torch.bfloat16, torch.get_num_threads(),
     )  # fmt: skip
     return out
-
-
-def _attend(
-    q: Tensor, keys: Tensor, values: Tensor, tables: Tensor, positions: Tensor, band: int | None
-) -> Tensor:
-    """The same block by block in torch, with the online softmax (Milakov & Gimelshein 2018)."""
-    tokens, heads, dim = q.shape
-    kv_heads = keys.shape[1]
-    queries = q.float().view(tokens, kv_heads, heads // kv_heads, dim) * dim**-0.5
-    queries = queries.to(keys.dtype).float()
-    top = queries.new_full((*queries.shape[:-1], 1), -1e30)
-    total, sums = torch.zeros_like(top), torch.zeros_like(queries)
-    lane = torch.arange(BLOCK, device=q.device)
-    first = 0 if band is None else max(0, int(positions.min()) - band + 1) // BLOCK
-    for block in range(first, int(positions.max()) // BLOCK + 1):
-        distance = positions[:, None] - (lane + block * BLOCK)
-        seen = (distance >= 0) if band is None else (distance >= 0) & (distance < band)
-        # A sequence that ends before this block may have no entry here; all its places are masked.
-        at = torch.where(seen.any(1), tables[:, block], tables[:, 0])
-        mask = seen[:, None, None]
-        scores = (queries @ keys[at].float()).masked_fill(~mask, -1e30)
-        highest = torch.maximum(top, scores.amax(-1, keepdim=True))
-        weights = torch.exp(scores - highest) * mask
-        keep = torch.exp(top - highest)
-        held = torch.where(seen[:, None, :, None], values[at].float(), 0.0)  # unwritten places may hold a NaN
-        total, top = total * keep + weights.sum(-1, keepdim=True), highest
-        sums = sums * keep + weights.to(values.dtype).float() @ held
-    return (sums / total).view(tokens, heads, dim).to(q.dtype)

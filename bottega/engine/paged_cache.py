@@ -13,17 +13,23 @@ import psutil
 import torch
 from torch import Tensor
 
-from bottega.engine.paged_attention import BLOCK, attend, store
+from bottega.engine import paged_attention, torch_attention
+from bottega.engine.paged_attention import BLOCK
+from bottega.engine.torch_attention import Tiles
 from bottega.models.gpt import GPTConfig
 
 MEMORY_SHARE = 0.5  # of the memory that is free, where nobody says how many tokens the cache holds
 
 
 class PagedCache:
-    """Keys (layer, block, kv_head, dim, BLOCK) and values (layer, block, kv_head, BLOCK, dim)."""
+    """Keys (layer, block, kv_head, dim, BLOCK) and values (layer, block, kv_head, BLOCK, dim).
+
+    Block `spare` is nobody's: what fills up a step of fixed shape is written there.
+    """
 
     def __init__(self, config: GPTConfig, blocks: int, dtype: torch.dtype, device: torch.device) -> None:
-        shape = (config.n_layer, blocks, config.kv_heads)
+        self.spare = blocks
+        shape = (config.n_layer, blocks + 1, config.kv_heads)
         self.keys = _zeros((*shape, config.head_size, BLOCK), dtype, device)
         self.values = _zeros((*shape, BLOCK, config.head_size), dtype, device)
 
@@ -47,13 +53,14 @@ class Pass:
     """One forward pass over a flat row of tokens: a KVCache with a batch of one.
 
     `tables` (sequence, block) are the sequences' blocks; token t belongs to sequence `rows[t]` and stands at
-    `at[t]`. All are int32.
+    `at[t]`. All are int32. `tiles` is for torch's arithmetic, where the kernels do not compute.
     """
 
     cache: PagedCache
     tables: Tensor
     rows: Tensor
     at: Tensor
+    tiles: Tiles | None = None
 
     def positions(self, n: int) -> Tensor:
         """Positions of the row's `n` tokens, (1, n)."""
@@ -62,9 +69,15 @@ class Pass:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, band: int | None = None) -> Tensor:
         """Store the tokens' keys and values and attend: (1, head, n, dim), each token to its own sequence."""
         keys, values = self.cache.keys[layer], self.cache.values[layer]
+        q, k, v = (part[0].transpose(0, 1) for part in (q, k, v))
         place = (self.tables, self.rows, self.at)
-        store(k[0].transpose(0, 1), v[0].transpose(0, 1), keys, values, *place)
-        return attend(q[0].transpose(0, 1), keys, values, *place, band).transpose(0, 1)[None]
+        if self.tiles is None:
+            paged_attention.store(k, v, keys, values, *place)
+            y = paged_attention.attend(q, keys, values, *place, band)
+        else:
+            torch_attention.store(k, v, keys, values, *place)
+            y = torch_attention.attend(q, keys, values, *place, self.tiles, band)
+        return y.transpose(0, 1)[None]
 
     def arguments(self) -> tuple[int, ...]:
         """Where the kernel of all blocks finds keys, values and the tokens' places: block.cpp's, in order."""

@@ -30,7 +30,7 @@ def quantise(weight: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:
     if kind == "bf16":
         return weight.bfloat16(), torch.empty(0)
     weight = F.pad(weight.float(), (0, -weight.shape[1] % GROUP)).contiguous()
-    library = kernels.compiled() if weight.device.type == "cpu" else None
+    library = kernels.on(weight.device)
     if library is not None:
         rows, n = weight.shape
         words = torch.empty(rows, n if kind == "int8" else n // 2, dtype=torch.uint8)
@@ -73,15 +73,20 @@ def _four_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (eights[:, :, 0] | eights[:, :, 1] << 4).flatten(1), scales.view(len(weight), -1).bfloat16()
 
 
-def dequantise(words: Tensor, scales: Tensor, kind: Kind, n_in: int) -> Tensor:
-    """The matrix (out, in) that `quantise` keeps, in fp32."""
+def expand(
+    words: Tensor, scales: Tensor, kind: Kind, n_in: int, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor | None]:
+    """The matrix (out, in) that `quantise` keeps; its rows are still to be multiplied by the factors, if any.
+
+    Those are int8's scales: without them its levels are exact in bf16 too.
+    """
     if kind in ("fp32", "bf16"):
-        return words.float()
+        return words.to(dtype), None
     if kind == "int8":
-        return ((words.float() - 128) * scales[:, None])[:, :n_in]
+        return words[:, :n_in].to(dtype) - 128, scales
     fours = words.view(len(words), -1, 1, 4)
     levels = torch.cat([fours & 15, fours >> 4], 2).view(*scales.shape, GROUP).float() - 8
-    return (levels * scales.float()[:, :, None]).flatten(1)[:, :n_in]
+    return (levels * scales.float()[:, :, None]).flatten(1)[:, :n_in].to(dtype), None
 
 
 def panels(rows: Tensor) -> Tensor:

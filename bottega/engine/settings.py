@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ Weights = Literal["auto", "fp32", "bf16", "int8", "int4"]
 class EngineSettings:
     """How one model is served. Raises InputError naming the first field out of its range."""
 
+    device: str = "auto"  # where the model runs: cpu, cuda, cuda:1; auto: the first GPU, or else the CPU
     weights: Weights = "auto"  # how the weights are kept; auto: as the checkpoint has them
     exact: bool = True  # whether a request's logits are the same to the bit in whatever company it runs
     slots: int = 64  # requests that decode together
@@ -26,6 +28,8 @@ class EngineSettings:
     step_seconds: float = 300.0  # an engine that is longer at a step is killed and started again
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise InputError(f"device must be auto, cpu, cuda, or cuda:N, not {self.device!r}")
         for name, low in (("slots", 1), ("queue", 0), ("chunk", 1), ("speculate", 0)):
             if getattr(self, name) < low:
                 raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}")

@@ -43,17 +43,25 @@ def main(connection: Connection, folder: str, settings: EngineSettings) -> None:
 
 
 def _load(folder: str, settings: EngineSettings) -> Core | EncoderCore:
+    import torch
+
+    from bottega.engine.devices import find
+
+    device = find(settings.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # streams and graphs are made on the current one
     if is_encoder(folder):
         from bottega.engine.encoder_core import EncoderCore
         from bottega.models.sentence_encoder import SentenceEncoder
 
-        return EncoderCore(SentenceEncoder.from_pretrained(folder), settings)
+        return EncoderCore(SentenceEncoder.from_pretrained(folder).to(device), settings)
     from bottega.engine.core import Core
     from bottega.models.gpt import GPT
     from bottega.models.load import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
-    return Core(GPT.from_pretrained(folder), tokenizer.end_of_text, settings, tokenizer.to_json())
+    model = GPT.from_pretrained(folder).to(device)
+    return Core(model, tokenizer.end_of_text, settings, tokenizer.to_json())
 
 
 class Worker:
@@ -92,7 +100,11 @@ class Worker:
         try:
             steps = self._core.step()
         except Exception as error:
+            import torch
+
             log.exception("a step of the engine failed")
+            if isinstance(error, torch.AcceleratorError):
+                raise  # a GPU that has failed computes nothing more for this process: a new one is started
             failed = [(id, str(error) or type(error).__name__) for id in self._held]
             for id in self._held:
                 self._core.abort(id)
