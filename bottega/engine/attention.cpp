@@ -49,6 +49,7 @@ INLINE void add_values(const T *p, const T *values, long dim, long n, const floa
 template <int R, class T>
 void block_of_rows(const T *q, const T *keys, const T *values, long dim, long n, const int32_t *first,
                    const int32_t *last, float *top, float *total, float *out) {
+  constexpr int COLUMNS = columns(R), VECTORS = BLOCK / LANES;
   float scores[ROWS][BLOCK], keep[R];
   for (int at = 0; at < BLOCK; at += COLUMNS * LANES) {
     F acc[R][COLUMNS] = {};
@@ -56,26 +57,31 @@ void block_of_rows(const T *q, const T *keys, const T *values, long dim, long n,
     for (int r = 0; r < R; r++)
       for (int c = 0; c < COLUMNS; c++) store(scores[r] + at + c * LANES, acc[r][c]);
   }
-  const I lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  I lane;
+  for (int i = 0; i < LANES; i++) lane[i] = i;
   for (int r = 0; r < R; r++) {
-    F s[4];
-    I seen[4];
-    for (int c = 0; c < 4; c++) {
+    F s[VECTORS], folds[VECTORS];
+    I seen[VECTORS];
+    for (int c = 0; c < VECTORS; c++) {
       I at = lane + c * LANES;
       seen[c] = (at >= splat(first[r])) & (at <= splat(last[r]));
       F score = load(scores[r] + c * LANES);
-      s[c] = seen[c] ? score : splat(LOWEST);
+      s[c] = folds[c] = seen[c] ? score : splat(LOWEST);
     }
-    float highest = maximum(larger(larger(s[0], s[1]), larger(s[2], s[3])));
+    for (int n = VECTORS / 2; n; n /= 2)
+      for (int c = 0; c < n; c++) folds[c] = larger(folds[2 * c], folds[2 * c + 1]);
+    float highest = maximum(folds[0]);
     highest = highest > top[r] ? highest : top[r];
-    for (int c = 0; c < 4; c++) {
+    for (int c = 0; c < VECTORS; c++) {
       F p = exponential(s[c] - highest);
-      s[c] = seen[c] ? p : splat(0.0f);
-      store(scores[r] + c * LANES, s[c]);
+      folds[c] = seen[c] ? p : splat(0.0f);
+      store(scores[r] + c * LANES, folds[c]);
     }
+    for (int n = VECTORS / 2; n; n /= 2)
+      for (int c = 0; c < n; c++) folds[c] = folds[2 * c] + folds[2 * c + 1];
     keep[r] = exponential(splat(top[r] - highest))[0];
     top[r] = highest;
-    total[r] = total[r] * keep[r] + sum((s[0] + s[1]) + (s[2] + s[3]));
+    total[r] = total[r] * keep[r] + sum(folds[0]);
     narrow(scores[r], BLOCK, T());
   }
   const T *const chances = (const T *)scores[0];

@@ -27,22 +27,53 @@ struct Weights {
   long steps, groups;
 };
 
-// acc + Σ of four unsigned weight bytes times the four signed bytes of x, exact in 32 bits.
-INLINE I dot_bytes(I acc, I w, int32_t x) {
+// acc + Σ of four unsigned bytes below 128 times the four signed bytes of x, exact in 32 bits.
+INLINE I dot_small(I acc, I w, int32_t x) {
 #if defined(__AVX512VNNI__)
   return (I)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(x));
+#elif defined(__AVX512BW__)
+  const __m512i pairs = _mm512_maddubs_epi16((__m512i)w, _mm512_set1_epi32(x));
+  return acc + (I)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
 #elif defined(__AVXVNNI__)
-  __m256i half[2], parts[2], four = _mm256_set1_epi32(x);
-  memcpy(half, &acc, sizeof acc);
-  memcpy(parts, &w, sizeof w);
-  for (int i = 0; i < 2; i++) half[i] = _mm256_dpbusd_avx_epi32(half[i], parts[i], four);
-  memcpy(&acc, half, sizeof acc);
-  return acc;
+  return (I)_mm256_dpbusd_avx_epi32((__m256i)acc, (__m256i)w, _mm256_set1_epi32(x));
+#elif defined(__AVX2__)
+  const __m256i pairs = _mm256_maddubs_epi16((__m256i)w, _mm256_set1_epi32(x));
+  return acc + (I)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#elif defined(__ARM_FEATURE_DOTPROD)
+  return (I)vdotq_s32((int32x4_t)acc, (int8x16_t)w, vreinterpretq_s8_s32(vdupq_n_s32(x)));
 #else
   for (int byte = 0; byte < 4; byte++) acc += (I)(((U)w >> (8 * byte)) & 255) * int32_t(int8_t(x >> (8 * byte)));
   return acc;
 #endif
 }
+
+// acc + Σ of four weights times the four signed bytes of x, exact in 32 bits. The weights' bytes have 128 added, which
+// stays in where the processor multiplies unsigned bytes: UNSIGNED is what there is to take off.
+#if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && !defined(__AVX512BW__))
+constexpr int UNSIGNED = 128;
+INLINE I dot_bytes(I acc, I w, int32_t x) { return dot_small(acc, w, x); }
+#else
+constexpr int UNSIGNED = 0;
+INLINE I dot_bytes(I acc, I w, int32_t x) {
+  w ^= splat(int32_t(0x80808080));
+#if defined(__AVX512BW__)
+  // Sums of pairs must fit 16 bits: the weights without their signs, and x with them.
+  const __m512i four = _mm512_set1_epi32(x), size = _mm512_abs_epi8((__m512i)w);
+  const __m512i signs = _mm512_mask_sub_epi8(four, _mm512_movepi8_mask((__m512i)w), _mm512_setzero_si512(), four);
+  return acc + (I)_mm512_madd_epi16(_mm512_maddubs_epi16(size, signs), _mm512_set1_epi16(1));
+#elif defined(__AVX2__)
+  const __m256i signs = _mm256_sign_epi8(_mm256_set1_epi32(x), (__m256i)w);
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)w), signs);
+  return acc + (I)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#elif defined(__ARM_FEATURE_DOTPROD)
+  return dot_small(acc, w, x);
+#else
+  for (int byte = 0; byte < 4; byte++)
+    acc += ((I)((U)w << (24 - 8 * byte)) >> 24) * int32_t(int8_t(x >> (8 * byte)));
+  return acc;
+#endif
+}
+#endif
 
 // The weights of a step. While a tile of several rows works on them, those of the next panel are on their way.
 template <int R, int C> INLINE void load_words(const int32_t *w, long next, I (&words)[C]) {
@@ -79,7 +110,7 @@ INLINE void sums(const Inputs &in, const int32_t *x, long row, const Weights &we
             for (int r = 0; r < R; r++)
               for (int c = 0; c < C; c++) {
                 const I nibbles = (half ? (I)((U)words[c] >> 4) : words[c]) & 0x0f0f0f0f;
-                acc[r][c] = dot_bytes(acc[r][c], nibbles, x[r * in.stride + 2 * k + half]);
+                acc[r][c] = dot_small(acc[r][c], nibbles, x[r * in.stride + 2 * k + half]);
               }
         }
       }
@@ -100,6 +131,7 @@ INLINE void sums(const Inputs &in, const int32_t *x, long row, const Weights &we
 template <Kind kind, int R>
 void tile(const Inputs &in, long row, const Weights &weights, long panel, const float *channel_scales,
           const float *bias, const float *residual, float *y, long n_out) {
+  constexpr int COLUMNS = columns(R);
   const int32_t *x = in.words + row * in.stride;
   for (int column = 0; column < PANEL; column += COLUMNS * LANES) {
     F total[R][COLUMNS];
@@ -141,19 +173,25 @@ void multiply(const Inputs &in, long rows, const Weights &weights, const float *
 
 // A prepared row as int8, with a scale for each group of inputs; returns what the weights' offset adds, negated.
 float quantise(const float *x, long groups, int offset, int8_t *q, float *scales, int32_t *offsets) {
-  typedef int8_t Bytes __attribute__((vector_size(16)));
+  typedef int8_t Bytes __attribute__((vector_size(LANES)));
   const F magic = splat(12582912.0f);  // rounds to nearest, ties to even
   float shift = 0;
   for (long g = 0; g < groups; g++) {
-    const F low = load(x + g * GROUP), high = load(x + g * GROUP + LANES);
-    const float top = maximum(larger(larger(low, -low), larger(high, -high)));
-    const float inverse = top > 0 ? 127.0f / top : 0.0f;
-    const I a = (I)(fused(low, splat(inverse), magic)) - (I)magic;
-    const I b = (I)(fused(high, splat(inverse), magic)) - (I)magic;
-    const Bytes bytes[2] = {__builtin_convertvector(a, Bytes), __builtin_convertvector(b, Bytes)};
-    memcpy(q + g * GROUP, bytes, GROUP);
+    F widest = {};
+    for (int k = 0; k < GROUP; k += LANES) {
+      const F v = load(x + g * GROUP + k);
+      widest = larger(widest, larger(v, -v));
+    }
+    const float top = maximum(widest), inverse = top > 0 ? 127.0f / top : 0.0f;
+    I total = {};
+    for (int k = 0; k < GROUP; k += LANES) {
+      const I levels = (I)(fused(load(x + g * GROUP + k), splat(inverse), magic)) - (I)magic;
+      const Bytes bytes = __builtin_convertvector(levels, Bytes);
+      memcpy(q + g * GROUP + k, &bytes, sizeof bytes);
+      total += levels;
+    }
     scales[g] = top / 127.0f;
-    offsets[g] = -offset * int32_t(sum(to_float(a + b)));
+    offsets[g] = -offset * int32_t(sum(to_float(total)));
     shift += scales[g] * float(offsets[g]);
   }
   return shift;
@@ -191,7 +229,7 @@ extern "C" void linear(const Linear *layer, const float *x, const float *residua
         memcpy((uint16_t *)to + k, &v, sizeof v);
       }
     else
-      shifts[r] = quantise(row.data(), groups, kind == INT8 ? 128 : 8, (int8_t *)to, factors + r * groups,
+      shifts[r] = quantise(row.data(), groups, kind == INT8 ? UNSIGNED : 8, (int8_t *)to, factors + r * groups,
                            offsets + r * groups);
   }
   const Inputs in{q, factors, offsets, shifts, stride, groups};

@@ -7,7 +7,7 @@ namespace {
 constexpr long GROUP = 32;  // inputs that share a scale of int4
 constexpr float CANDIDATES[] = {1.0f, 0.95f, 0.9f, 0.85f};  // steps of int4: a smaller one clips the largest weight
 
-typedef uint8_t Bytes __attribute__((vector_size(16)));
+typedef uint8_t Bytes __attribute__((vector_size(LANES)));
 
 INLINE F nearest(F x) {  // of whole numbers, ties to even
   const F magic = splat(12582912.0f);
@@ -35,31 +35,30 @@ INLINE float eight_bits(const float *row, long n, uint8_t *out) {
 
 // The 32 levels of a group in 16 bytes, and its scale: of some steps the one that errs least.
 INLINE uint16_t four_bits(const float *group, uint8_t *out) {
-  const F first = load(group), second = load(group + LANES);
-  const float high = maximum(larger(first, second)), low = -maximum(larger(-first, -second));
-  const float farthest = high > -low ? high : low;
+  F top = {}, bottom = {};
+  for (int k = 0; k < GROUP; k += LANES) top = larger(top, load(group + k)), bottom = smaller(bottom, load(group + k));
+  const float high = maximum(top), low = -maximum(-bottom), farthest = high > -low ? high : low;
   float least = __builtin_inff();
   uint16_t scale = 0;
-  F levels[2] = {};
+  uint8_t levels[GROUP] = {}, tried[GROUP];
   for (float candidate : CANDIDATES) {
     // The farthest weight becomes -8, the end that reaches one step farther than 7.
     const uint16_t kept = to_bf16(farthest * (-candidate / 8));
     const float step = scalar(kept);
     const F divisor = splat(step == 0 ? 1.0f : step);
-    F tried[2] = {first / divisor, second / divisor}, error = {};
-    for (int i = 0; i < 2; i++) {
-      tried[i] = smaller(larger(nearest(tried[i]), splat(-8.0f)), splat(7.0f));
-      const F missed = tried[i] * step - (i ? second : first);
+    F error = {};
+    for (int k = 0; k < GROUP; k += LANES) {
+      const F v = load(group + k), level = smaller(larger(nearest(v / divisor), splat(-8.0f)), splat(7.0f));
+      const F missed = level * step - v;
       error = fused(missed, missed, error);
+      const Bytes eights = bytes(level + 8.0f);
+      memcpy(tried + k, &eights, sizeof eights);
     }
     const float total = sum(error);
-    if (total < least) least = total, scale = kept, levels[0] = tried[0], levels[1] = tried[1];
+    if (total < least) least = total, scale = kept, memcpy(levels, tried, GROUP);
   }
-  for (int i = 0; i < 2; i++) {
-    const Bytes eights = bytes(levels[i] + 8.0f);
-    for (int word = 0; word < 2; word++)
-      for (int j = 0; j < 4; j++) out[8 * i + 4 * word + j] = eights[8 * word + j] | eights[8 * word + 4 + j] << 4;
-  }
+  for (int word = 0; word < GROUP / 8; word++)
+    for (int j = 0; j < 4; j++) out[4 * word + j] = levels[8 * word + j] | levels[8 * word + 4 + j] << 4;
   return scale;
 }
 

@@ -1,4 +1,4 @@
-// Sixteen lanes at a time, in the vector types of gcc and clang: one source for every processor.
+// Vectors as wide as the processor's registers, in the vector types of gcc and clang: one source for all of them.
 // The intrinsics are where the compilers do not find the instruction; each has a portable branch beside it.
 #pragma once
 
@@ -13,20 +13,30 @@
 
 #define INLINE inline __attribute__((always_inline))
 
-typedef float F __attribute__((vector_size(64)));
-typedef int32_t I __attribute__((vector_size(64)));
-typedef uint32_t U __attribute__((vector_size(64)));
-typedef uint16_t H __attribute__((vector_size(32)));
-
-constexpr int LANES = 16;
-constexpr int PANEL = 64;  // output channels, or positions, that are computed together: four vectors
-
-// A tile of accumulators is ROWS × COLUMNS vectors; it, a row of weights and one input must fit the registers.
 #if defined(__AVX512F__)
-constexpr int ROWS = 6, COLUMNS = 4;
+constexpr int LANES = 16, REGISTERS = 32;
+#elif defined(__AVX2__)
+constexpr int LANES = 8, REGISTERS = 16;
+#elif defined(__ARM_NEON)
+constexpr int LANES = 4, REGISTERS = 32;
 #else
-constexpr int ROWS = 6, COLUMNS = 1;
+constexpr int LANES = 4, REGISTERS = 16;
 #endif
+
+typedef float F __attribute__((vector_size(4 * LANES)));
+typedef int32_t I __attribute__((vector_size(4 * LANES)));
+typedef uint32_t U __attribute__((vector_size(4 * LANES)));
+typedef uint16_t H __attribute__((vector_size(2 * LANES)));
+
+constexpr int PANEL = 64;  // output channels, or positions, that lie together
+
+// A tile of accumulators is ROWS × some columns of vectors; it and an eighth more must fit the registers.
+constexpr int ROWS = 6;
+constexpr int columns(int rows) {
+  int n = PANEL / LANES;
+  while (n > 1 && rows * n > REGISTERS * 3 / 4) n /= 2;
+  return n;
+}
 
 static INLINE F load(const float *p) {
   F v;
@@ -55,8 +65,8 @@ static INLINE F load(const uint16_t *p) { return (F)(widened(p) << 16); }
 
 static INLINE void store(float *p, F v) { memcpy(p, &v, sizeof v); }
 
-static INLINE F splat(float x) { return F{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
-static INLINE I splat(int32_t x) { return I{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+static INLINE F splat(float x) { return x - F{}; }
+static INLINE I splat(int32_t x) { return x - I{}; }
 
 static INLINE float scalar(float x) { return x; }
 static INLINE float scalar(uint16_t x) {
@@ -103,18 +113,10 @@ static INLINE uint16_t to_bf16(float x) {
 static INLINE F fused(F a, F b, F c) {
 #if defined(__AVX512F__)
   return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__FMA__)
-  __m256 x[2], y[2], z[2];
-  memcpy(x, &a, sizeof a), memcpy(y, &b, sizeof b), memcpy(z, &c, sizeof c);
-  for (int i = 0; i < 2; i++) z[i] = _mm256_fmadd_ps(x[i], y[i], z[i]);
-  memcpy(&c, z, sizeof c);
-  return c;
+#elif defined(__AVX2__) && defined(__FMA__)
+  return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(__ARM_NEON)
-  float32x4_t x[4], y[4], z[4];
-  memcpy(x, &a, sizeof a), memcpy(y, &b, sizeof b), memcpy(z, &c, sizeof c);
-  for (int i = 0; i < 4; i++) z[i] = vfmaq_f32(z[i], x[i], y[i]);
-  memcpy(&c, z, sizeof c);
-  return c;
+  return (F)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
   return a * b + c;
 #endif
@@ -125,22 +127,23 @@ static INLINE F to_float(I v) { return __builtin_convertvector(v, F); }
 static INLINE F larger(F a, F b) { return a > b ? a : b; }
 
 // Halves folded onto each other: the order of a sum is written down, so it is the same in every caller.
-template <class Half, class Whole, class Fold> static INLINE Half fold_once(Whole v, Fold fold) {
-  Half halves[2];
-  memcpy(halves, &v, sizeof v);
-  return fold(halves[0], halves[1]);
-}
-template <class Fold> static INLINE float folded(F v, Fold fold) {
-  typedef float F8 __attribute__((vector_size(32)));
-  typedef float F4 __attribute__((vector_size(16)));
-  const F4 four = fold_once<F4>(fold_once<F8>(v, fold), fold);
-  return fold(fold(four[0], four[2]), fold(four[1], four[3]));
+template <int N> struct Lanes {
+  typedef float Type __attribute__((vector_size(4 * N)));
+};
+template <int N, class Fold> static INLINE float folded(typename Lanes<N>::Type v, Fold fold) {
+  if constexpr (N == 2) {
+    return fold(v[0], v[1]);
+  } else {
+    typename Lanes<N / 2>::Type halves[2];
+    memcpy(halves, &v, sizeof v);
+    return folded<N / 2>(fold(halves[0], halves[1]), fold);
+  }
 }
 static INLINE float sum(F v) {
-  return folded(v, [](auto a, auto b) { return a + b; });
+  return folded<LANES>(v, [](auto a, auto b) { return a + b; });
 }
 static INLINE float maximum(F v) {
-  return folded(v, [](auto a, auto b) { return a > b ? a : b; });
+  return folded<LANES>(v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 // e^x to 2 units in the last place; exactly 1 at 0, exactly 0 below -87.
@@ -165,9 +168,9 @@ static INLINE F dot_pair(F acc, I w, int32_t x) {
 #if defined(__AVX512BF16__)
   return (F)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)_mm512_set1_epi32(x));
 #else
-  const F even = (F)(w << 16), odd = (F)(w & int32_t(0xffff0000));
-  acc = fused(even, splat(scalar(uint16_t(x))), acc);
-  return fused(odd, splat(scalar(uint16_t(uint32_t(x) >> 16))), acc);
+  const I pair = splat(x), upper = splat(int32_t(0xffff0000));
+  acc = fused((F)(w << 16), (F)(pair << 16), acc);
+  return fused((F)(w & upper), (F)(pair & upper), acc);
 #endif
 }
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
 
+from bottega.engine import kernels
 from bottega.engine.core import Core
 from bottega.engine.request import Request
 from bottega.models.gpt import GPT, GPTConfig
@@ -72,3 +75,23 @@ def run() -> Callable[[Core, Sequence[Request]], list[Told]]:
         return told
 
     return run_all
+
+
+# What the compiler is told and what the processor must have, for kernels that differ from this machine's.
+INSTRUCTIONS = {
+    "portable": ((), set()),
+    "avx2": (("-march=haswell",), {"avx2", "fma", "bmi2"}),
+    "avx-vnni": (("-march=haswell", "-mavxvnni"), {"avx2", "fma", "bmi2", "avx_vnni"}),
+    "avx-512": (("-march=skylake-avx512",), {"avx512bw", "avx512dq", "avx512vl", "avx512cd"}),
+}
+
+
+@pytest.fixture(scope="session", params=INSTRUCTIONS)
+def other_kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The kernels as another processor would have them compiled, as far as this one can run that."""
+    compiler, (flags, needed) = kernels.find_compiler(), INSTRUCTIONS[request.param]
+    info = Path("/proc/cpuinfo")
+    if compiler is None or (needed and not (info.exists() and needed <= {*info.read_text().split()})):
+        pytest.skip("needs a C++ compiler and a processor with these instructions")
+    folder = tmp_path_factory.getbasetemp() / "kernels"
+    return kernels.load(kernels.build(compiler, folder, choices=((*flags, "-fopenmp"), flags)))

@@ -105,17 +105,19 @@ def test_leading_dimensions_and_views_are_kept(kind):
     assert layer(x[:0]).shape == (0, 48)
 
 
-@needs_compiler
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_portable_branches_compute_the_same(monkeypatch, tmp_path_factory, kind):
-    compiler = kernels.find_compiler()
-    assert compiler is not None
-    weight, bias, x = case(100, 70)
+@pytest.mark.parametrize("size", [(100, 70), (768, 130)])
+def test_layers_for_other_processors_are_the_same(monkeypatch, other_kernels, kind, size):
+    weight, bias, x = case(*size)
+    weight[3], weight[4] = 0.02, -0.02  # the largest sums that bytes can make
+    x[1:3] = 1
     expected = PackedLinear(weight, bias, kind, exact=True)(x)
-    folder = tmp_path_factory.getbasetemp() / "portable"
-    plain = kernels.load(kernels.build(compiler, folder, choices=((),)))
-    monkeypatch.setattr(kernels, "compiled", lambda: plain)
-    assert error(PackedLinear(weight, bias, kind, exact=True)(x), expected) < 1e-6
+    monkeypatch.setattr(kernels, "compiled", lambda: other_kernels)
+    layer = PackedLinear(weight, bias, kind, exact=True)
+    together = layer(x)
+    assert error(together, expected) < 1e-6
+    for rows in (1, 2, 5, 8):
+        assert torch.equal(layer(x[:rows]), together[:rows])
 
 
 def test_quantising_errs_by_half_a_step_at_most():
