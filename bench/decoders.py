@@ -4,7 +4,7 @@ Reads lines of JSON, {"streams", "prompt", "new"}, and answers each with the sec
 its first token and until it has all: {"first", "all"}. Every stream gets `prompt` random tokens and exactly
 `new` greedy ones.
 
-    python bench/decoders.py KIND FOLDER THREADS
+    python bench/decoders.py DECODER KIND FOLDER '{"threads": 2, "device": "cpu", "flags": ""}'
 """
 
 import ctypes
@@ -27,17 +27,21 @@ def prompts(streams, length):
 class Ours:
     """This project's engine, without its process and HTTP."""
 
-    def __init__(self, kind, folder, threads, device):
+    def __init__(self, kind, folder, setup):
         import torch
 
-        from bottega.engine import devices
+        from bottega.engine import devices, kernels
         from bottega.engine.core import Core
         from bottega.engine.settings import EngineSettings
         from bottega.models.gpt import GPT
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(setup["threads"])
+        if flags := setup["flags"]:
+            choices = ((*flags.split(), "-fopenmp"),)
+            library = kernels.load(kernels.build(kernels.find_compiler(), kernels.cache_folder(), choices))
+            kernels.compiled = lambda: library
         settings = EngineSettings(weights=kind, prefix_cache=False, kv_tokens=16384, slots=MOST_STREAMS)
-        self.core = Core(GPT.from_pretrained(folder).to(devices.find(device)), 0, settings)
+        self.core = Core(GPT.from_pretrained(folder).to(devices.find(setup["device"])), 0, settings)
 
     def __call__(self, ids, new):
         """Through the scheduler, as the server does: once for the first tokens, once for all."""
@@ -60,13 +64,13 @@ class Ours:
 class Transformers:
     """`generate` of transformers."""
 
-    def __init__(self, kind, folder, threads, device):
+    def __init__(self, kind, folder, setup):
         import torch
         from transformers import GPT2LMHeadModel
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(setup["threads"])
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[kind]
-        self.model = GPT2LMHeadModel.from_pretrained(folder, dtype=dtype).eval().to(device)
+        self.model = GPT2LMHeadModel.from_pretrained(folder, dtype=dtype).eval().to(setup["device"])
 
     def __call__(self, ids, new):
         """One call for the first tokens, one for all."""
@@ -94,7 +98,7 @@ class Transformers:
 class CTranslate2:
     """CTranslate2's generator, from a specification filled by hand: its converter wants transformers."""
 
-    def __init__(self, kind, folder, threads, device):
+    def __init__(self, kind, folder, setup):
         import ctranslate2
 
         model = folder / "ctranslate2"
@@ -102,7 +106,7 @@ class CTranslate2:
             _write_ctranslate2(folder, model)
         compute = {"fp32": "float32", "int8": "int8", "bf16": "bfloat16"}[kind]
         self.generator = ctranslate2.Generator(
-            str(model), device=device, compute_type=compute, inter_threads=1, intra_threads=threads
+            str(model), setup["device"], compute_type=compute, inter_threads=1, intra_threads=setup["threads"]
         )
 
     def __call__(self, ids, new):
@@ -165,7 +169,7 @@ def _write_ctranslate2(folder, out):
 class LlamaCpp:
     """llama.cpp through its own C functions, several sequences in a batch."""
 
-    def __init__(self, kind, folder, threads, device):
+    def __init__(self, kind, folder, setup):
         import llama_cpp
 
         self.c = c = llama_cpp
@@ -178,11 +182,11 @@ class LlamaCpp:
             source, target = str(folder / "f32.gguf").encode(), str(path).encode()
             assert c.llama_model_quantize(source, target, ctypes.byref(params)) == 0
         loading = c.llama_model_default_params()
-        loading.n_gpu_layers = 0 if device == "cpu" else 999  # all of them
+        loading.n_gpu_layers = 0 if setup["device"] == "cpu" else 999  # all of them
         self.model = c.llama_model_load_from_file(str(path).encode(), loading)
         params = c.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_seq_max = CONTEXT * 2, CONTEXT * 2, MOST_STREAMS
-        params.n_threads = params.n_threads_batch = threads
+        params.n_threads = params.n_threads_batch = setup["threads"]
         self.context = c.llama_init_from_model(self.model, params)
         self.vocabulary = c.llama_vocab_n_tokens(c.llama_model_get_vocab(self.model))
         self.batch = c.llama_batch_init(CONTEXT * 2, 0, 1)
@@ -230,8 +234,8 @@ DECODERS = {"ours": Ours, "transformers": Transformers, "ctranslate2": CTranslat
 
 def main():
     """Load, say so, and answer until the input ends."""
-    name, kind, folder, threads, device = sys.argv[1:]
-    decode = DECODERS[name](kind, Path(folder), int(threads), device)
+    name, kind, folder, setup = sys.argv[1:]
+    decode = DECODERS[name](kind, Path(folder), json.loads(setup))
     decode(prompts(1, 8), 2)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

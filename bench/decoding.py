@@ -14,6 +14,7 @@ be read if nothing else were done, at the reading bandwidth measured in the same
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -41,6 +42,9 @@ class Bench:
     """The interpreter that has llama-cpp-python and ctranslate2; without one they are left out."""
     device: str = "cpu"
     """Where all of them run: cpu or cuda"""
+    flags: str = ""
+    """What our kernels are compiled with, such as -march=haswell, to see what an older processor gets. The
+    environment's LLAMA_CPP_LIB_PATH names a llama.cpp that was built likewise."""
     threads: int = 2
     rounds: int = 3
     prompt: int = 128
@@ -54,9 +58,9 @@ class Bench:
 class Decoder:
     """A process that decodes when asked."""
 
-    def __init__(self, python: Path, name: str, kind: str, folder: Path, threads: int, device: str) -> None:
+    def __init__(self, python: Path, name: str, kind: str, folder: Path, setup: dict[str, Any]) -> None:
         self.name, self.kind = name, kind
-        command = [str(python), str(DECODERS), name, kind, str(folder), str(threads), device]
+        command = [str(python), str(DECODERS), name, kind, str(folder), json.dumps(setup)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.answer()  # that it is ready
 
@@ -125,7 +129,8 @@ def start(bench: Bench, folder: Path) -> list[Decoder]:
         cases += [(peers, "ctranslate2", kind) for kind in ("fp32", "int8")]
         cases += [(peers, "llama.cpp", kind) for kind in ("f32", "bf16", "q8_0", "q4_0")]
     wanted = [case for case in cases if not bench.only or f"{case[1]} {case[2]}" in bench.only]
-    return [Decoder(*case, folder, bench.threads, bench.device) for case in wanted]
+    setup = {"threads": bench.threads, "device": bench.device, "flags": bench.flags}
+    return [Decoder(*case, folder, setup) for case in wanted]
 
 
 def main(bench: Bench) -> None:
@@ -159,7 +164,7 @@ def main(bench: Bench) -> None:
         row["GB/s read"] = bandwidth / 1e9
         print(row, flush=True)
         if not bench.quick:
-            record("decoding", row)
+            record("-".join(["decoding", *re.findall(r"\w+", bench.flags)]), row)
 
 
 if __name__ == "__main__":
