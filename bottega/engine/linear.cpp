@@ -12,7 +12,8 @@ enum Kind { FP32, BF16, INT8, INT4 };
 
 constexpr long GROUP = 32;  // inputs that share a scale: of the activations, and of int4 weights
 
-// What the rows of x become, once a call: floats, pairs of bf16, or int8 with a scale for each group.
+// What the rows of x become, once a call: floats, pairs of bf16 (floats again where pairs are not multiplied at once),
+// or int8 with a scale for each group.
 struct Inputs {
   const int32_t *words;  // `stride` a row
   const float *scales;   // int8, int4: `groups` a row
@@ -92,8 +93,15 @@ INLINE void sums(const Inputs &in, const int32_t *x, long row, const Weights &we
     for (long k = 0; k < weights.steps; k++) {
       I words[C];
       load_words<R, C>(w + k * PANEL, weights.steps * PANEL, words);
-      for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) total[r][c] = dot_pair(total[r][c], words[c], x[r * in.stride + k]);
+      for (int r = 0; r < R; r++) {
+        if constexpr (PAIRS) {
+          for (int c = 0; c < C; c++) total[r][c] = dot_pair(total[r][c], words[c], x[r * in.stride + k]);
+        } else {
+          const float *two = (const float *)x + r * in.stride + 2 * k;
+          for (int c = 0; c < C; c++) total[r][c] = fused(even(words[c]), splat(two[0]), total[r][c]);
+          for (int c = 0; c < C; c++) total[r][c] = fused(odd(words[c]), splat(two[1]), total[r][c]);
+        }
+      }
     }
   } else {
     constexpr long inner = kind == INT8 ? GROUP / 4 : GROUP / 8;
@@ -209,7 +217,7 @@ extern "C" void linear(const Linear *layer, const float *x, const float *residua
   const long x_stride = step == SWIGLU ? 2 * n_in : n_in;
   const long inputs = kind == FP32 ? 1 : kind == BF16 ? 2 : kind == INT8 ? 4 : 8;  // in a word of weights
   const Weights weights{layer->words, (const uint16_t *)layer->scales, ((kind < INT8 ? n_in : padded) + inputs - 1) / inputs, groups};
-  const long stride = kind == FP32 ? padded : kind == BF16 ? padded / 2 : padded / 4;
+  const long stride = kind == FP32 || (kind == BF16 && !PAIRS) ? padded : kind == BF16 ? padded / 2 : padded / 4;
   reserve(buffer, rows * (stride + 2 * groups + 1));
   int32_t *const q = buffer.data(), *const offsets = q + rows * stride;
   float *const factors = (float *)(offsets + rows * groups), *const shifts = factors + rows * groups;
@@ -226,7 +234,10 @@ extern "C" void linear(const Linear *layer, const float *x, const float *residua
     if (kind == BF16)
       for (long k = 0; k < padded; k += LANES) {
         const H v = to_bf16(load(row.data() + k));
-        memcpy((uint16_t *)to + k, &v, sizeof v);
+        if constexpr (PAIRS)
+          memcpy((uint16_t *)to + k, &v, sizeof v);
+        else
+          store((float *)to + k, load((const uint16_t *)&v));
       }
     else
       shifts[r] = quantise(row.data(), groups, kind == INT8 ? UNSIGNED : 8, (int8_t *)to, factors + r * groups,

@@ -30,13 +30,15 @@ typedef uint16_t H __attribute__((vector_size(2 * LANES)));
 
 constexpr int PANEL = 64;  // output channels, or positions, that lie together
 
-// A tile of accumulators is ROWS × some columns of vectors; it and an eighth more must fit the registers.
+// A tile of accumulators is `rows` × `columns(rows)` vectors, in three quarters of the registers.
 constexpr int ROWS = 6;
 constexpr int columns(int rows) {
   int n = PANEL / LANES;
   while (n > 1 && rows * n > REGISTERS * 3 / 4) n /= 2;
   return n;
 }
+
+constexpr long AHEAD = 32;  // steps that a tile narrower than a panel asks for in advance: it reads in strides
 
 static INLINE F load(const float *p) {
   F v;
@@ -163,14 +165,24 @@ static INLINE F exponential(F x) {
   return x > splat(-87.0f) ? p : splat(0.0f);
 }
 
+// The first and the second of two bf16 in each lane.
+static INLINE F even(I pair) { return (F)(pair << 16); }
+static INLINE F odd(I pair) { return (F)(pair & splat(int32_t(0xffff0000))); }
+
+// Whether the processor multiplies two bf16 at once.
+#if defined(__AVX512BF16__)
+constexpr bool PAIRS = true;
+#else
+constexpr bool PAIRS = false;
+#endif
+
 // acc + two bf16 of w times the two of x, in each lane.
 static INLINE F dot_pair(F acc, I w, int32_t x) {
 #if defined(__AVX512BF16__)
   return (F)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)_mm512_set1_epi32(x));
 #else
-  const I pair = splat(x), upper = splat(int32_t(0xffff0000));
-  acc = fused((F)(w << 16), (F)(pair << 16), acc);
-  return fused((F)(w & upper), (F)(pair & upper), acc);
+  acc = fused(even(w), even(splat(x)), acc);
+  return fused(odd(w), odd(splat(x)), acc);
 #endif
 }
 
@@ -181,6 +193,8 @@ static INLINE void accumulate(const float *x, long x_stride, const float *w, lon
   for (long k = 0; k < n; k++) {
     F row[C];
     for (int c = 0; c < C; c++) row[c] = load(w + k * stride + c * LANES);
+    if constexpr (C * LANES < PANEL)
+      for (int c = 0; c < C * LANES; c += 16) __builtin_prefetch(w + (k + AHEAD) * stride + c);
     for (int r = 0; r < R; r++)
       for (int c = 0; c < C; c++) acc[r][c] = fused(row[c], splat(x[r * x_stride + k]), acc[r][c]);
   }
