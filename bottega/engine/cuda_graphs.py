@@ -8,6 +8,7 @@ such shape is captured when it first comes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ class DecodeGraphs:
     def __init__(self, model: GPT, cache: PagedCache, device: torch.device) -> None:
         self._model, self._cache, self._device = model, cache, device
         self._steps: dict[tuple[int, int], tuple[DecodeStep, Callable[[], Tensor]]] = {}
+        self._pool: Any = None  # the memory that all graphs compute in, since one at a time does
 
     def __call__(self, tokens: np.ndarray, tables: np.ndarray) -> Tensor:
         """The states (sequence, width) of one token of each sequence.
@@ -36,7 +38,8 @@ class DecodeGraphs:
         shape = _power_of_two(tokens.shape[1]), min(_power_of_two(blocks), tables.shape[1])
         if shape not in self._steps:
             step = DecodeStep(self._model, self._cache, *shape, self._device)
-            self._steps[shape] = step, capture(step.compute)
+            replay, self._pool = capture(step.compute, self._pool)
+            self._steps[shape] = step, replay
         step, replay = self._steps[shape]
         step.fill(tokens, tables)
         return replay()[: tokens.shape[1]].clone()  # the next replay writes there again
@@ -67,22 +70,25 @@ class DecodeStep:
         return self._model.hidden(self._ids[None], self._place)[0]
 
 
-def capture(compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """Capture `compute` on the current GPU: returned is what repeats it, into the same tensor each time."""
+def capture(compute: Callable[[], Tensor], pool: Any) -> tuple[Callable[[], Tensor], Any]:
+    """Capture `compute` on the current GPU, in the memory `pool` of an earlier capture unless it is None.
+
+    Returns what repeats it, into the same tensor each time, and the pool.
+    """
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         compute()  # once before: libraries load their kernels and take their workspaces
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=pool):
         output = compute()
 
     def replay() -> Tensor:
         graph.replay()
         return output
 
-    return replay
+    return replay, graph.pool()
 
 
 def _power_of_two(n: int) -> int:

@@ -70,7 +70,7 @@ class PretendedGPU(TorchDispatchMode):
         super().__init__()
         self.may_wait = True
 
-    def capture(self, compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    def capture(self, compute: Callable[[], Tensor], _pool: Any) -> tuple[Callable[[], Tensor], None]:
         """What `cuda_graphs.capture` does: it computes nothing itself, and repeats into the same memory."""
         output: list[Tensor] = []
 
@@ -83,7 +83,7 @@ class PretendedGPU(TorchDispatchMode):
             output.append(result) if not output else output[0].copy_(result)
             return output[0]
 
-        return replay
+        return replay, None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, packet = dict(kwargs or {}), func.overloadpacket

@@ -136,7 +136,7 @@ def test_a_pretended_gpu_refuses_what_a_real_one_does() -> None:
             here + there
         for waits in (there.cpu, there.sum().item, lambda: there[[0, 1]], lambda: there.nonzero()):
             with pytest.raises(RuntimeError, match="wait"):
-                pretended.capture(waits)()
+                pretended.capture(waits, None)[0]()
     with pytest.raises(RuntimeError, match="outside"):
         there + 1
 
