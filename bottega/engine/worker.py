@@ -60,8 +60,12 @@ def _load(folder: str, settings: EngineSettings) -> Core | EncoderCore:
     from bottega.models.load import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
-    model = GPT.from_pretrained(folder).to(device)
-    return Core(model, tokenizer.end_of_text, settings, tokenizer.to_json())
+    try:
+        model = GPT.from_pretrained(folder).to(device)
+        return Core(model, tokenizer.end_of_text, settings, tokenizer.to_json())
+    except torch.OutOfMemoryError as error:
+        advice = "free its memory, take fewer --kv-tokens or smaller --weights, or run on --device cpu"
+        raise InputError(f"the model does not fit into the free memory of {device}: {advice}") from error
 
 
 class Worker:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import multiprocessing
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from bottega.engine import cuda_graphs, devices, kernels
+from bottega.engine import cuda_graphs, devices, kernels, worker
 from bottega.engine.core import Core
 from bottega.engine.encoder_core import EncoderCore
 from bottega.engine.messages import Add
@@ -23,6 +24,7 @@ from bottega.errors import InputError
 from bottega.models.gpt import GPT
 from bottega.models.sentence_encoder import SentenceEncoder, SentenceEncoderConfig
 from bottega.nn.sampling_params import SamplingParams
+from bottega.text.tokenizer import Tokenizer
 from tests.engine.pretended_gpu import OnGPU, pretended_gpu
 
 END = 60
@@ -186,10 +188,27 @@ def test_a_process_goes_on_after_a_failed_step_but_not_on_a_failed_gpu(
 
     monkeypatch.setattr(core, "_forward", failing)
     ours.send([Add(5, Request([1], SamplingParams(seed=0)))])
-    worker = Worker(theirs, core)
+    process = Worker(theirs, core)
     if ends:
         with pytest.raises(torch.AcceleratorError):
-            worker.turn()
+            process.turn()
     else:
-        worker.turn()
+        process.turn()
         assert ours.recv().failed == [(5, "broken")]
+
+
+def test_a_model_too_large_for_a_gpu_is_refused_with_what_to_do(
+    make_model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_model(vocab_size=270).save_pretrained(tmp_path)
+    Tokenizer.train(["some words that are not many " * 9], 270).save(tmp_path)
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(GPT, "to", full)
+    ours, theirs = multiprocessing.Pipe()
+    with monkeypatch.context() as context:
+        context.setattr(worker.signal, "signal", lambda *_: None)  # which would outlive the test
+        worker.main(theirs, str(tmp_path), EngineSettings(device="cpu"))
+    assert "does not fit into the free memory of cpu: free its memory" in ours.recv().reason
